@@ -1,0 +1,1 @@
+"""What a memory is: the cube and its parts, without I/O and without models."""

@@ -1,0 +1,158 @@
+"""The cube: one unit of memory, immutable, sealed by hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import BadInput
+from .header import Header, header_to_json
+from .payload import Json, Kind, Payload, Text, canonical, payload_to_json
+from .scope import Scope
+
+__all__ = ["Cube", "Draft", "Version", "check_metadata", "cube_to_json", "seal_hash", "seal_id"]
+
+ID_LENGTH = 32
+"""Hexadecimal digits of an id, 128 bits: two different cubes share one with probability below 1e-20 at a billion cubes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A cube before it is sealed.
+
+    Args:
+        payload: What it holds.
+        header: What it knows about itself; a `position` of None is filled in by the store.
+        key: What makes it this cube and no other, within its owner and space; writing the same key again is the
+            same cube. Empty means the payload itself.
+        session: Session in which it was said, or None for that of the writer.
+    """
+
+    payload: Payload
+    header: Header = Header()
+    key: str = ""
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """One unit of memory as it rests in a store.
+
+    Args:
+        id: Stays the same over all versions, 32 hexadecimal digits.
+        row: Its place in the order of creation, unique in the store and never used again.
+        version: From 1.
+        space: The container it lies in.
+        owner: Who wrote it, and so who sees it.
+        payload: What it holds.
+        header: What it knows about itself.
+        created: Record time of the first version, UTC.
+        updated: Record time of this version, UTC.
+        hash: Seal over payload, header and the parent's seal, SHA-256 in hexadecimal.
+        parent: Seal of the version before, or an empty string.
+    """
+
+    id: str
+    row: int
+    version: int
+    space: str
+    owner: Scope
+    payload: Payload
+    header: Header
+    created: datetime
+    updated: datetime
+    hash: str
+    parent: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """Text, state or weights."""
+        return self.payload.kind
+
+    @property
+    def text(self) -> str:
+        """The words of a text cube; empty for every other kind."""
+        return self.payload.content if isinstance(self.payload, Text) else ""
+
+    @property
+    def time(self) -> datetime:
+        """When it happened if that is known, else when it was recorded."""
+        return self.header.life.valid_from or self.created
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One entry in the history of a cube.
+
+    Args:
+        cube: The cube as it was; None when it has been forgotten.
+        op: What made it so.
+        time: Record time, UTC.
+        actor: Who did it.
+    """
+
+    cube: Cube | None
+    op: str
+    time: datetime
+    actor: Scope
+
+
+def seal_id(draft: Draft, owner: Scope, space: str, *, nonce: int = 0) -> str:
+    """Return the id of a draft written by `owner` into `space`.
+
+    The session is part of the key of a turn, not of the owner, so that a shared note is one cube.
+
+    Args:
+        nonce: Above 0 when the same content comes back after it was changed or forgotten.
+    """
+    key = draft.key or canonical(payload_to_json(draft.payload))
+    text = f"{space}\x00{owner.tenant}\x00{owner.user}\x00{owner.agent}\x00{nonce}\x00{key}"
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def seal_hash(payload: Payload, header: Header, parent: str) -> str:
+    """Return the seal of a version: SHA-256 over its parent's seal, its payload and its header."""
+    text = f"{parent}\n{canonical(payload_to_json(payload))}\n{canonical(header_to_json(header))}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_metadata(value: object) -> dict[str, Json]:
+    """Return metadata as a plain JSON object.
+
+    Raises:
+        BadInput: It is no object with text keys, or holds something that JSON cannot say (NaN, bytes, a cycle).
+    """
+    if not isinstance(value, Mapping):
+        raise BadInput(f"metadata must be a JSON object, got {type(value).__name__}", hint='for example {"topic": "x"}')
+    if not value:
+        return {}
+    try:
+        text = json.dumps(dict(value), allow_nan=False, ensure_ascii=True)
+        plain: dict[str, Json] = json.loads(text)
+        canonical(plain).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"metadata cannot be written as JSON: {error}") from error
+    if plain.keys() != value.keys():
+        raise BadInput("the keys of metadata must be text")
+    return plain
+
+
+def cube_to_json(cube: Cube) -> dict[str, Json]:
+    """Return a cube as the JSON object that ``--json``, exports and services show."""
+    owner = {name: getattr(cube.owner, name) for name in ("tenant", "user", "agent", "session")}
+    return {
+        "id": cube.id,
+        "version": cube.version,
+        "space": cube.space,
+        "owner": {name: value for name, value in owner.items() if value is not None},
+        "time": cube.time.isoformat(),
+        "created": cube.created.isoformat(),
+        "updated": cube.updated.isoformat(),
+        "payload": payload_to_json(cube.payload),
+        "header": header_to_json(cube.header),
+        "hash": cube.hash,
+        "parent": cube.parent,
+    }

@@ -1,0 +1,86 @@
+"""The journal: every change as an entry of a hash chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from .clock import micros
+from .payload import Json, canonical
+from .scope import Scope
+
+__all__ = ["GENESIS", "Event", "EventOp", "Head", "chain_of"]
+
+EventOp = Literal["create", "update", "archive", "restore", "forget"]
+
+GENESIS = "0" * 64
+"""Chain value before the first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the journal.
+
+    Args:
+        seq: From 1, without gaps.
+        time: Record time, UTC; never earlier than the entry before.
+        op: What was done.
+        actor: Who did it.
+        space: Where.
+        cube: Id of the cube.
+        row: Row of the cube.
+        version: Its version after the change; 0 when it was forgotten.
+        hash: Seal of that version; empty when it was forgotten.
+        detail: Anything else worth keeping; never content of a memory.
+        chain: SHA-256 over the chain value before and everything above.
+    """
+
+    seq: int
+    time: datetime
+    op: EventOp
+    actor: Scope
+    space: str
+    cube: str
+    row: int
+    version: int
+    hash: str
+    detail: Mapping[str, Json]
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the journal.
+
+    Args:
+        seq: Number of the last entry; 0 before the first.
+        chain: Its chain value.
+        time: Its record time in microseconds since 1970; 0 before the first.
+    """
+
+    seq: int = 0
+    chain: str = GENESIS
+    time: int = 0
+
+
+def chain_of(
+    previous: str,
+    *,
+    seq: int,
+    time: datetime,
+    op: EventOp,
+    actor: Scope,
+    space: str,
+    cube: str,
+    row: int,
+    version: int,
+    hash: str,
+    detail: Mapping[str, Json],
+) -> str:
+    """Return the chain value of an entry that follows `previous`."""
+    who = [actor.tenant, actor.user, actor.agent, actor.session]
+    text = canonical([previous, seq, micros(time), op, who, space, cube, row, version, hash, dict(detail)])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,200 @@
+"""Everything a cube knows about itself beside its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from .clock import from_micros, micros
+from .payload import Json
+
+__all__ = [
+    "Header",
+    "Life",
+    "Lineage",
+    "Origin",
+    "Parent",
+    "Provenance",
+    "Rights",
+    "State_",
+    "header_from_json",
+    "header_to_json",
+]
+
+
+class Origin(StrEnum):
+    """How a cube came to be."""
+
+    USER_INPUT = "user_input"
+    EXTERNAL = "external_retrieval"
+    INFERENCE = "inference_extraction"
+    FINETUNING = "parameter_finetuning"
+    CONVERSION = "conversion"
+    IMPORT = "import"
+    MERGE = "merge"
+
+
+Unit = Literal["note", "turn", "chunk"]
+State_ = Literal["generated", "activated", "merged", "archived", "expired", "frozen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a cube came from, precise enough to go back there.
+
+    Args:
+        origin: How it came to be.
+        unit: What the text is a unit of: a note, a turn of a conversation, a chunk of a document.
+        source: The file, address or export it was read from, or None.
+        title: Title of the document or conversation, or None.
+        thread: The sequence it belongs to (a session, a document); neighbours are neighbours in a thread.
+        position: Its place in the thread, from 0; None lets the store give the next one.
+        section: Headings above it, outermost first.
+        span: Character offsets (start, end) in the text of the source, end exclusive, or None.
+        page: Page number in the source, from 1, or None.
+        speaker: Who said it, or None.
+        role: Role in a chat (``user``, ``assistant``, ``system``, ``tool``), or None.
+    """
+
+    origin: Origin = Origin.USER_INPUT
+    unit: Unit = "note"
+    source: str | None = None
+    title: str | None = None
+    thread: str | None = None
+    position: int | None = None
+    section: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
+    page: int | None = None
+    speaker: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Who may use a cube, beyond the walls of its scope.
+
+    Args:
+        sensitivity: Labels that travel with everything made of it.
+    """
+
+    sensitivity: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a cube holds and how long it stays.
+
+    Args:
+        state: Stage of its life.
+        valid_from: When what it says happened or began to hold (event time), or None.
+        valid_to: When it ceased to hold, or None.
+        expires: When it is to be forgotten, or None.
+        pinned: Never dropped by automatic rules.
+        priority: 0 low, 0.5 middle, 1 high.
+    """
+
+    state: State_ = "generated"
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    expires: datetime | None = None
+    pinned: bool = False
+    priority: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """One cube that another was made of.
+
+    Args:
+        id: Its id.
+        version: Its version at that time, from 1.
+        relation: What was done with it.
+    """
+
+    id: str
+    version: int
+    relation: Literal["derived", "merged", "converted", "supersedes"] = "derived"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a cube was made of; forgetting follows these edges."""
+
+    parents: tuple[Parent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`Provenance`, `Rights`, `Life` and `Lineage`, with the user's own tags and metadata."""
+
+    provenance: Provenance = Provenance()
+    rights: Rights = Rights()
+    life: Life = Life()
+    lineage: Lineage = Lineage()
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+_PROVENANCE = tuple((f.name, f.default) for f in fields(Provenance))
+_TIMES = ("valid_from", "valid_to", "expires")
+
+
+def header_to_json(header: Header) -> dict[str, Json]:
+    """Return a header as a JSON object without its defaults; `header_from_json` is its inverse."""
+    out: dict[str, Json] = {}
+    p = header.provenance
+    for name, default in _PROVENANCE:
+        value = getattr(p, name)
+        if value != default:
+            out[name] = list(value) if isinstance(value, tuple) else value
+    life = header.life
+    if life is not _BORN:
+        for name in _TIMES:
+            moment = getattr(life, name)
+            if moment is not None:
+                out[name] = micros(moment)
+        if life.state != "generated":
+            out["state"] = life.state
+        if life.pinned:
+            out["pinned"] = True
+        if life.priority != 0.5:
+            out["priority"] = life.priority
+    if header.rights.sensitivity:
+        out["sensitivity"] = list(header.rights.sensitivity)
+    if header.lineage.parents:
+        out["parents"] = [[q.id, q.version, q.relation] for q in header.lineage.parents]
+    if header.tags:
+        out["tags"] = list(header.tags)
+    if header.metadata:
+        out["metadata"] = dict(header.metadata)
+    return out
+
+
+_BORN = Life()
+
+
+def header_from_json(data: Mapping[str, Json]) -> Header:
+    """Return the header that `header_to_json` wrote."""
+    known = {name: data[name] for name, _ in _PROVENANCE if name in data}
+    if "origin" in known:
+        known["origin"] = Origin(str(known["origin"]))
+    for name in ("section", "span"):
+        if name in known:
+            known[name] = tuple(known[name])  # type: ignore[arg-type,assignment]  # a JSON list
+    times = {name: from_micros(int(data[name])) for name in _TIMES if name in data}  # type: ignore[arg-type]
+    return Header(
+        provenance=Provenance(**known),  # type: ignore[arg-type]  # names and types as written above
+        rights=Rights(tuple(data["sensitivity"])) if "sensitivity" in data else Rights(),  # type: ignore[arg-type]
+        life=Life(
+            state=data.get("state", "generated"),  # type: ignore[arg-type]
+            pinned=bool(data.get("pinned", False)),
+            priority=float(data.get("priority", 0.5)),  # type: ignore[arg-type]
+            **times,
+        ),
+        lineage=Lineage(tuple(Parent(*q) for q in data["parents"])) if "parents" in data else Lineage(),  # type: ignore[misc,union-attr]
+        tags=tuple(data.get("tags", ())),  # type: ignore[arg-type]
+        metadata=data.get("metadata", {}),  # type: ignore[arg-type]
+    )

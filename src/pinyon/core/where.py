@@ -1,0 +1,268 @@
+"""Filters: which cubes a question is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Literal
+
+from ..errors import BadInput
+from .clock import instant
+from .cube import Cube
+from .header import Header
+from .payload import Json, Kind
+from .scope import DEFAULT_SPACE, Scope
+
+__all__ = ["LIVE_STATES", "TAG_KEY", "Condition", "Facet", "Op", "View", "Where", "conditions_from", "facets", "where_from"]
+
+Op = Literal["eq", "ne", "in", "gt", "ge", "lt", "le"]
+OPS: tuple[Op, ...] = ("eq", "ne", "in", "gt", "ge", "lt", "le")
+TAG_KEY = "\x00tag"
+"""Key under which tags stand among the facets; no metadata key can collide, because names hold no NUL."""
+_DEEPEST = 16  # levels of nested metadata that can be filtered on; what lies deeper is kept but not indexed
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One scalar of a cube's metadata, or one tag, in the form it is compared in.
+
+    Args:
+        key: Path of the scalar, levels joined by dots; `TAG_KEY` for a tag.
+        value: Its JSON text, numbers in one spelling.
+        number: The number, when it is one.
+    """
+
+    key: str
+    value: str
+    number: float | None = None
+
+
+def facets(header: Header) -> tuple[Facet, ...]:
+    """Return everything of a header that conditions can ask about, without repeats; lists give one facet an element."""
+    if not header.tags and not header.metadata:
+        return ()
+    found = {Facet(TAG_KEY, _spell(tag)[0]): None for tag in header.tags}
+    for facet in _flatten("", dict(header.metadata), 0):
+        found.setdefault(facet)
+    return tuple(found)
+
+
+def _flatten(path: str, value: Json, depth: int) -> Iterator[Facet]:
+    if isinstance(value, dict):
+        if depth < _DEEPEST:
+            for key, inner in value.items():
+                yield from _flatten(f"{path}.{key}" if path else key, inner, depth + 1)
+    elif isinstance(value, list):
+        if depth < _DEEPEST:
+            for inner in value:
+                yield from _flatten(path, inner, depth + 1)
+    else:
+        yield Facet(path, *_spell(value))
+
+
+def _spell(value: Json) -> tuple[str, float | None]:
+    """Return one JSON text for equal scalars (1 and 1.0 are equal; true and 1 are not), and the number if it is one."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False), None
+    if isinstance(value, (int, float)):
+        try:
+            number = float(value)
+        except OverflowError:
+            return json.dumps(value), None
+        exact = int(value) if number.is_integer() else value
+        return json.dumps(exact), number
+    raise BadInput(f"a filter compares with a text, number, true, false or null, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison with the metadata of a cube.
+
+    Args:
+        key: Path of the scalar, levels joined by dots.
+        op: ``eq``, ``ne`` (also true where the key is absent), ``in``, ``gt``, ``ge``, ``lt``, ``le``.
+        value: A scalar, or a list of scalars for ``in``. Texts compare by code point, numbers by value; the two never
+            compare with each other.
+
+    Raises:
+        BadInput: Unknown `op`, or a value it cannot compare with.
+    """
+
+    key: str
+    op: Op
+    value: Json
+
+    def __post_init__(self) -> None:
+        if self.op not in OPS:
+            raise BadInput(f"unknown comparison {self.op!r}", hint=f"use one of {', '.join(OPS)}")
+        if self.op == "in" and not isinstance(self.value, list):
+            raise BadInput(f"'in' needs a list, got {self.value!r}")
+        if self.op in ("gt", "ge", "lt", "le") and (
+            isinstance(self.value, bool) or not isinstance(self.value, (int, float, str))
+        ):
+            raise BadInput(f"{self.op!r} needs a number or a text, got {self.value!r}")
+        self.spelled()
+
+    def spelled(self) -> tuple[tuple[str, float | None], ...]:
+        """Return the values to compare with, in the spelling of `Facet`."""
+        values = self.value if isinstance(self.value, list) else [self.value]
+        return tuple(_spell(value) for value in values)
+
+    def holds(self, found: tuple[Facet, ...]) -> bool:
+        """Return whether the facets of a cube meet this condition."""
+        mine = [facet for facet in found if facet.key == self.key]
+        wanted = self.spelled()
+        if self.op in ("eq", "in"):
+            return any(facet.value == value for facet in mine for value, _ in wanted)
+        if self.op == "ne":
+            return not any(facet.value == value for facet in mine for value, _ in wanted)
+        return any(self._compares(facet, *wanted[0]) for facet in mine)
+
+    def _compares(self, facet: Facet, text: str, number: float | None) -> bool:
+        if number is not None:
+            left, right = facet.number, number
+            if left is None:
+                return False
+            return {"gt": left > right, "ge": left >= right, "lt": left < right, "le": left <= right}[self.op]
+        if not facet.value.startswith('"'):
+            return False
+        a, b = json.loads(facet.value), json.loads(text)
+        return {"gt": a > b, "ge": a >= b, "lt": a < b, "le": a <= b}[self.op]
+
+
+LIVE_STATES = ("generated", "activated", "merged", "frozen")
+"""States in which a cube is found by ordinary search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which cubes, among those the caller may see. Everything given must hold; the default is all live cubes.
+
+    Args:
+        since: Earliest `Cube.time`, inclusive.
+        until: Latest `Cube.time`, exclusive.
+        speaker: Who said it, exactly.
+        source: Where it was read from: the whole name, or its end after a slash.
+        session: Session in which it was written.
+        thread: Conversation or document it belongs to.
+        tags: Tags it must have, all of them.
+        metadata: Conditions on its metadata, all of them.
+        kinds: Kinds of payload.
+        states: Stages of life.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    speaker: str | None = None
+    source: str | None = None
+    session: str | None = None
+    thread: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: tuple[Condition, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    states: tuple[str, ...] = LIVE_STATES
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Tags and metadata as one list of conditions."""
+        return tuple(Condition(TAG_KEY, "eq", tag) for tag in self.tags) + self.metadata
+
+    def matches(self, cube: Cube) -> bool:
+        """Return whether a cube meets every filter: the plain form that every store and index must agree with."""
+        p = cube.header.provenance
+        if (
+            (self.since is not None and cube.time < self.since)
+            or (self.until is not None and cube.time >= self.until)
+            or (self.speaker is not None and p.speaker != self.speaker)
+            or (self.source is not None and not _source_matches(p.source, self.source))
+            or (self.session is not None and cube.owner.session != self.session)
+            or (self.thread is not None and p.thread != self.thread)
+            or (self.kinds and cube.kind not in self.kinds)
+            or cube.header.life.state not in self.states
+        ):
+            return False
+        if not self.tags and not self.metadata:
+            return True
+        found = facets(cube.header)
+        return all(condition.holds(found) for condition in self.conditions)
+
+
+def _source_matches(source: str | None, wanted: str) -> bool:
+    return source is not None and (source == wanted or source.endswith("/" + wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The part of a store that one call may touch: a scope, the spaces, and a filter.
+
+    Args:
+        scope: Who asks.
+        spaces: Containers to look into, at least one.
+        where: Filter on top.
+    """
+
+    scope: Scope = Scope()
+    spaces: tuple[str, ...] = (DEFAULT_SPACE,)
+    where: Where = Where()
+
+    def admits(self, cube: Cube) -> bool:
+        """Return whether the caller may see the cube and asked for it."""
+        return cube.space in self.spaces and self.scope.sees(cube.owner) and self.where.matches(cube)
+
+
+def conditions_from(metadata: Mapping[str, object]) -> tuple[Condition, ...]:
+    """Read conditions from the short form of Python and JSON callers.
+
+    Args:
+        metadata: ``{"topic": "x"}`` for equality, ``{"pages": {"gt": 3, "lt": 9}}`` for comparisons.
+
+    Example:
+        >>> [(c.key, c.op) for c in conditions_from({"a": 1, "b": {"gt": 2}})]
+        [('a', 'eq'), ('b', 'gt')]
+    """
+    out: list[Condition] = []
+    for key, value in metadata.items():
+        if isinstance(value, Mapping):
+            if not value:
+                raise BadInput(f"the filter on {key!r} compares with nothing", hint=f"use one of {', '.join(OPS)}")
+            out.extend(Condition(key, op, inner) for op, inner in value.items())
+        else:
+            out.append(Condition(key, "in" if isinstance(value, list) else "eq", value))  # type: ignore[arg-type]  # checked by Condition
+    return tuple(out)
+
+
+def where_from(filters: Mapping[str, object]) -> Where:
+    """Read a filter from a plain mapping, as JSON callers write it.
+
+    Args:
+        filters: Any of the fields of `Where`; moments as `instant` takes them, metadata as `conditions_from` does.
+
+    Raises:
+        BadInput: A field has another name or cannot be read.
+
+    Example:
+        >>> where_from({"speaker": "Ann", "metadata": {"year": {"ge": 2024}}}).speaker
+        'Ann'
+    """
+    known = {field.name for field in fields(Where)}
+    strange = sorted(set(filters) - known)
+    if strange:
+        raise BadInput(f"there is no filter {strange[0]!r}", hint=f"use one of {', '.join(sorted(known))}")
+    given = dict(filters)
+    for name in ("since", "until"):
+        if given.get(name) is not None:
+            given[name] = instant(given[name])  # type: ignore[arg-type]  # whatever it is, instant says so
+    for name in ("tags", "kinds", "states"):
+        value = given.get(name)
+        if isinstance(value, str):
+            given[name] = (value,)
+        elif value is not None:
+            given[name] = tuple(value)  # type: ignore[arg-type]
+    metadata = given.get("metadata")
+    if isinstance(metadata, Mapping):
+        given["metadata"] = conditions_from(metadata)
+    if "kinds" in given:
+        given["kinds"] = tuple(Kind(str(kind)) for kind in given["kinds"])  # type: ignore[attr-defined]
+    return Where(**given)  # type: ignore[arg-type]

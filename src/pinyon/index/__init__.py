@@ -1,0 +1,26 @@
+"""Finding: words, meaning and names, over the journal of a store."""
+
+from .analyze import Analyzer
+from .base import Found, Leg
+from .dense import Dense
+from .fuse import FuseConfig, fuse
+from .lexical import Lexical, LexicalConfig
+from .search import IndexConfig, Ranking, SearchIndex, index_text
+from .table import Region, Table
+
+__all__ = [
+    "Analyzer",
+    "Dense",
+    "Found",
+    "FuseConfig",
+    "IndexConfig",
+    "Leg",
+    "Lexical",
+    "LexicalConfig",
+    "Ranking",
+    "Region",
+    "SearchIndex",
+    "Table",
+    "fuse",
+    "index_text",
+]

@@ -1,0 +1,182 @@
+"""What the verbs of a memory return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .core.cube import Cube
+from .core.payload import Json
+from .text.base import Context, Hit, Hits
+
+__all__ = ["Added", "Answer", "Citation", "Forgotten", "Imported", "Page", "Recall", "SourceResult", "Stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of something that was added.
+
+    Args:
+        cubes: The cubes it is now, in order; those that were there already too.
+        created: How many are new.
+        updated: How many became a next version.
+        unchanged: How many were there already.
+        ms: Milliseconds until they had reached the disk.
+    """
+
+    cubes: tuple[Cube, ...]
+    created: int
+    updated: int
+    unchanged: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceResult:
+    """What became of one source of an import.
+
+    Args:
+        source: Its name.
+        outcome: ``added``, ``unchanged`` or ``skipped``.
+        cubes: Cubes created or updated from it.
+        reason: Why it was skipped, or what it equals; else empty.
+    """
+
+    source: str
+    outcome: str
+    cubes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of an import.
+
+    Args:
+        sources: One entry a file, in order.
+        ms: Milliseconds in all.
+    """
+
+    sources: tuple[SourceResult, ...]
+    ms: float
+
+    @property
+    def cubes(self) -> int:
+        """Cubes created or updated."""
+        return sum(source.cubes for source in self.sources)
+
+    @property
+    def skipped(self) -> tuple[SourceResult, ...]:
+        """Sources that could not be read."""
+        return tuple(source for source in self.sources if source.outcome == "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Context for a prompt.
+
+    Args:
+        context: The passages, packed.
+        found: Everything that was found, with reasons.
+    """
+
+    context: Context
+    found: Hits
+
+    @property
+    def text(self) -> str:
+        """The passages as one text."""
+        return self.context.text
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        """The cubes in the text, in its order."""
+        return self.context.hits
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a part of an answer stands.
+
+    Args:
+        number: As it stands in the answer, from 1.
+        hit: The cube.
+        quote: The words that answer, or an empty text when a model wrote the answer.
+    """
+
+    number: int
+    hit: Hit
+    quote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with its evidence.
+
+    Args:
+        text: The answer; when there is no evidence, a sentence that says so.
+        citations: Where it stands; empty when there is no evidence.
+        recall: What was read for it.
+        by: ``extractive`` or the name of the generator.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    recall: Recall
+    by: str = "extractive"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the memory holds evidence."""
+        return bool(self.citations)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some cubes in order of time.
+
+    Args:
+        cubes: This page.
+        cursor: Give it to the next call for the next page; None at the end.
+    """
+
+    cubes: tuple[Cube, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was forgotten, or would be.
+
+    Args:
+        cubes: The cubes, as they were.
+        is_done: False for a dry run.
+    """
+
+    cubes: tuple[Cube, ...]
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What is in a memory, as far as the caller may see.
+
+    Args:
+        location: File or name.
+        cubes: Living cubes.
+        by_space: Cubes in each space.
+        bytes: Bytes of the whole store on disk, its log included.
+        events: Entries of the journal.
+        embedder: Fingerprint of the vectors that searches use.
+        pending: Cubes whose vector is still to come.
+        detail: Anything else worth showing.
+    """
+
+    location: str
+    cubes: int
+    by_space: Mapping[str, int]
+    bytes: int
+    events: int
+    embedder: str
+    pending: int
+    detail: Mapping[str, Json] = field(default_factory=dict)

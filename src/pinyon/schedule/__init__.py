@@ -1,0 +1,5 @@
+"""Work that is done beside the verbs."""
+
+from .embed import EmbedJob
+
+__all__ = ["EmbedJob"]

@@ -1,0 +1,82 @@
+"""The only reader of environment variables and of the configuration file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .errors import BadInput
+
+__all__ = ["Settings", "load_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a user may set once for every call.
+
+    Each can stand in the environment as ``PINYON_<NAME>`` or in ``config.toml`` under its name; the environment wins.
+
+    Args:
+        path: File of the memory.
+        space: Default space.
+        user: Default user, or None.
+        agent: Default agent, or None.
+        embedder: ``static``, ``minilm``, ``e5``, ``hf:<id>`` or ``openai:<model>@<url>``; None keeps what the memory
+            was made with.
+        generator: ``openai:<model>@<url>``, ``anthropic:<model>`` or ``hf:<id>``; None answers by quoting.
+        api_key: Key for the embedder or generator; ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` are read too.
+        durability: ``full`` or ``normal``.
+    """
+
+    path: str = ""
+    space: str = "main"
+    user: str | None = None
+    agent: str | None = None
+    embedder: str | None = None
+    generator: str | None = None
+    api_key: str | None = None
+    durability: str = "full"
+
+
+def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environment: Variables; the process's own when None.
+        folder: Where ``config.toml`` lies; ``$XDG_CONFIG_HOME/pinyon`` when None.
+
+    Raises:
+        BadInput: The file is not TOML or holds an unknown name.
+    """
+    env = os.environ if environment is None else environment
+    home = Path(env.get("HOME", "~")).expanduser()
+    folder = folder or Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "pinyon"
+    given: dict[str, object] = dict(_file(folder / "config.toml"))
+    names = {field.name for field in fields(Settings)}
+    strange = sorted(set(given) - names)
+    if strange:
+        raise BadInput(f"{folder / 'config.toml'} sets {strange[0]!r}", hint=f"known are {', '.join(sorted(names))}")
+    for name in names:
+        value = env.get(f"PINYON_{name.upper()}")
+        if value:
+            given[name] = value
+    if "api_key" not in given:
+        service = str(given.get("generator") or given.get("embedder") or "")
+        variable = "ANTHROPIC_API_KEY" if service.startswith("anthropic:") else "OPENAI_API_KEY"
+        given["api_key"] = env.get(variable)
+    if not given.get("path"):
+        data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
+        given["path"] = str(data / "pinyon" / "memory.db")
+    return Settings(**given)  # type: ignore[arg-type]  # names checked above, values are texts
+
+
+def _file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,119 @@
+"""Bytes named by their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from ..core.payload import Blob
+from ..errors import Damaged, NotFound, StoreError
+
+__all__ = ["Blobs", "FileBlobs", "MemoryBlobs"]
+
+
+class Blobs(Protocol):
+    """A heap of bytes; the same bytes are kept once."""
+
+    def put(self, data: bytes, *, role: str = "tensors") -> Blob: ...
+    def get(self, blob: Blob) -> bytes: ...
+    def remove(self, blob: Blob) -> None: ...
+
+
+class MemoryBlobs:
+    """Blobs of a store in memory."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}
+
+    def put(self, data: bytes, *, role: str = "tensors") -> Blob:
+        """Keep bytes and return their name."""
+        blob = Blob(hashlib.sha256(data).hexdigest(), len(data), role=role)
+        self._data[blob.sha256] = data
+        return blob
+
+    def get(self, blob: Blob) -> bytes:
+        """Return the bytes of a name.
+
+        Raises:
+            NotFound: They are not here.
+        """
+        try:
+            return self._data[blob.sha256]
+        except KeyError as error:
+            raise NotFound(f"there is no blob {blob.sha256}") from error
+
+    def remove(self, blob: Blob) -> None:
+        """Drop bytes; dropping what is not here is no error."""
+        self._data.pop(blob.sha256, None)
+
+
+class FileBlobs:
+    """Blobs as files beside a database, written aside, flushed and renamed, so that none is ever half there.
+
+    Args:
+        folder: Made when the first blob comes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, data: bytes, *, role: str = "tensors") -> Blob:
+        """Keep bytes and return their name; on return they have reached the disk.
+
+        Raises:
+            StoreError: The disk is full or the folder cannot be written.
+        """
+        blob = Blob(hashlib.sha256(data).hexdigest(), len(data), role=role)
+        path = self._path(blob)
+        if path.exists():
+            return blob
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(aside, path)
+            except BaseException:
+                Path(aside).unlink(missing_ok=True)
+                raise
+            sync_folder(path.parent)
+        except OSError as error:
+            raise StoreError(f"a blob of {len(data)} bytes could not be written: {error.strerror}") from error
+        return blob
+
+    def get(self, blob: Blob) -> bytes:
+        """Return the bytes of a name.
+
+        Raises:
+            NotFound: They are not here.
+            Damaged: The file's bytes do not hash to its name.
+        """
+        try:
+            data = self._path(blob).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no blob {blob.sha256}") from error
+        if hashlib.sha256(data).hexdigest() != blob.sha256:
+            raise Damaged(f"the blob {blob.sha256} was changed on disk")
+        return data
+
+    def remove(self, blob: Blob) -> None:
+        """Drop bytes; dropping what is not here is no error."""
+        self._path(blob).unlink(missing_ok=True)
+
+    def _path(self, blob: Blob) -> Path:
+        return self._folder / blob.sha256[:2] / blob.sha256
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, where the system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
