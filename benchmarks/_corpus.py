@@ -3,8 +3,8 @@
 Sources, in this order: the turns of LoCoMo conversations and the sentences of books when a data folder is given, then
 the sentences of the Python reference (`pydoc_data.topics`), which every Python carries. When they are used up, further
 items are recombined: the first half of one sentence and the second half of another, with one word replaced by a coined
-name drawn from a Zipf-Mandelbrot law, so that the vocabulary keeps growing with the size as that of real text does. Item
-number i depends on the sources, the seed and i alone: a small corpus is the beginning of a large one.
+name drawn from a Zipf-Mandelbrot law, so that the vocabulary keeps growing with the size as that of real text does.
+Item number i depends on the sources, the seed and i alone: a small corpus is the beginning of a large one.
 """
 
 from __future__ import annotations

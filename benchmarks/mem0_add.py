@@ -33,11 +33,11 @@ class _Embedder:
 
         self._vectors = StaticVectors()
 
-    def embed(self, text: str, memory_action: str | None = None) -> list[float]:
+    def embed(self, text: str, memory_action: str | None = None) -> list[float]:  # noqa: ARG002  # its callers pass it
         row: list[float] = self._vectors.rows([text])[0].tolist()
         return row
 
-    def embed_batch(self, texts: list[str], memory_action: str = "add") -> list[list[float]]:
+    def embed_batch(self, texts: list[str], memory_action: str = "add") -> list[list[float]]:  # noqa: ARG002
         rows: list[list[float]] = self._vectors.rows(texts).tolist()
         return rows
 

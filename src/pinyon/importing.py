@@ -42,9 +42,7 @@ class Importer:
     def dress(self, experience: Experience) -> Experience:
         """Return an experience with these labels added."""
         common = check_metadata(self.metadata or {})
-        return replace(
-            experience, tags=(*experience.tags, *self.tags), metadata={**experience.metadata, **common}
-        )
+        return replace(experience, tags=(*experience.tags, *self.tags), metadata={**experience.metadata, **common})
 
 
 def import_files(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,25 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .core.budget import Budget
 from .core.clock import Clock, Instant, SystemClock, instant, micros
 from .core.cube import Cube, Draft, Version, check_metadata
-from .core.experience import Conversation, Document, Experience, Note
-from .core.payload import Json, Text, clean
+from .core.experience import Conversation, Document, Experience
+from .core.payload import Text, clean
 from .core.scope import DEFAULT_SPACE, Scope, check_name
 from .core.where import LIVE_STATES, View, Where, where_from
 from .errors import BadInput, NotFound
-from .index import Analyzer, IndexConfig, SearchIndex, index_text
-from .models import Embedder, Generator, StaticEmbedder, StaticTokenCounter, TokenCounter, embedder_from
+from .index import Analyzer, IndexConfig
+from .intake import BATCH, batches, dressed, experience_of
+from .models import Embedder, Generator, StaticTokenCounter, TokenCounter, embedder_from
 from .results import Added, Answer, Citation, Forgotten, Page, Recall, Stats
-from .schedule import EmbedJob
-from .sources import messages
+from .searching import Finder
 from .store import Archived, Engine, MemoryEngine, Placed, SourceMark, SqliteEngine, Store
 from .store.sqlite import Durability
-from .text import Extractive, Hit, Hits, Pack, Reason, SizeRouter, Verbatim, cited_prompt
+from .text import Extractive, Hits, Pack, SizeRouter, Verbatim, cited_prompt
 
 __all__ = ["Filters", "Memory", "Who"]
 
@@ -38,7 +34,6 @@ EVERY_STATE = (*LIVE_STATES, "archived", "expired")
 Filters = Where | Mapping[str, object] | None
 """A filter: a `Where`, or its fields as a mapping."""
 
-_BATCH = 1000  # drafts a transaction of an import: about 0.1 s during which other writers wait
 _SHORTEST_PREFIX = 4  # hexadecimal digits by which a cube may be named
 
 
@@ -57,17 +52,11 @@ class _Parts:
     """Everything that a memory and its narrowed copies share."""
 
     store: Store
-    embedder: Embedder
-    analyzer: Analyzer
+    finder: Finder
     counter: TokenCounter
     clock: Clock
     folder: Path | None
-    lock: threading.RLock
-    constants: IndexConfig
-    index: SearchIndex | None = None
-    serving: Embedder | None = None
-    job: EmbedJob | None = None
-    closed: bool = False
+    is_closed: bool = False
 
 
 class Memory:
@@ -127,17 +116,8 @@ class Memory:
             file = _file_of(path)
             engine = SqliteEngine(file, durability=durability)
             folder = file.with_name(file.name + ".index")
-        chosen = _chosen_embedder(engine, embedder)
-        parts = _Parts(
-            Store(engine),
-            chosen,
-            Analyzer(language),
-            tokens or StaticTokenCounter(),
-            clock or SystemClock(),
-            folder,
-            threading.RLock(),
-            index or IndexConfig(),
-        )
+        finder = Finder(engine, _chosen_embedder(engine, embedder), Analyzer(language), folder, index or IndexConfig())
+        parts = _Parts(Store(engine), finder, tokens or StaticTokenCounter(), clock or SystemClock(), folder)
         return cls(parts, Scope(), DEFAULT_SPACE).at(**who)
 
     def at(self, **who: Unpack[Who]) -> Memory:
@@ -154,21 +134,18 @@ class Memory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
         """Write the index's snapshot, end background work and close the file; closing twice is no error."""
         parts = self._parts
-        with parts.lock:
-            if parts.closed:
-                return
-            parts.closed = True
-        if parts.job is not None:
-            parts.job.stop()
-        if parts.index is not None:
-            parts.index.save()
-        parts.store.engine.close()
+        if not parts.is_closed:
+            parts.is_closed = True
+            parts.finder.close()
+            parts.store.engine.close()
 
     @property
     def scope(self) -> Scope:
@@ -209,8 +186,7 @@ class Memory:
             BadInput: It is empty, or cannot be read.
         """
         scope, space = self._who(who)
-        experience = _experience(what, scope)
-        experience = _dressed(experience, time, tags, check_metadata(metadata or {}))
+        experience = dressed(experience_of(what, scope), time, tags, check_metadata(metadata or {}))
         return self._write([experience], scope, space)
 
     def add_many(
@@ -220,7 +196,7 @@ class Memory:
         progress: Callable[[int], object] | None = None,
         **who: Unpack[Who],
     ) -> Added:
-        """Remember many things, in transactions of about a thousand cubes.
+        """Remember many things, in transactions of about a thousand cubes; the result counts them only.
 
         Args:
             experiences: Read once; may be a generator.
@@ -229,15 +205,14 @@ class Memory:
         """
         scope, space = self._who(who)
         start = time.perf_counter()
-        cubes: list[Cube] = []
-        counts = [0, 0, 0]
-        for batch in _batched(experiences):
+        created = updated = unchanged = 0
+        for batch in batches(experiences):
             added = self._write(batch, scope, space)
-            cubes.extend(added.cubes)
-            counts = [a + b for a, b in zip(counts, (added.created, added.updated, added.unchanged), strict=True)]
+            created, updated = created + added.created, updated + added.updated
+            unchanged += added.unchanged
             if progress is not None:
                 progress(len(added.cubes))
-        return Added(tuple(cubes), *counts, _since(start))
+        return Added((), created, updated, unchanged, _since(start))
 
     def add_source(self, experiences: Sequence[Experience], mark: SourceMark, **who: Unpack[Who]) -> Added:
         """Remember what one source says now; what it said before and says no longer is archived.
@@ -267,10 +242,9 @@ class Memory:
             [(*thing.versions, thing.cube) for thing in things],
             actor=scope,
             now=parts.clock.now(),
-            embed=self._embed if parts.embedder.is_instant else None,
+            embed=parts.finder.vectors_of,
         )
-        if not parts.embedder.is_instant:
-            self._background().start()
+        parts.finder.wrote()
         return sum(p.outcome == "created" for p in placed)
 
     def source(self, name: str, content: str, **who: Unpack[Who]) -> SourceMark | None:
@@ -293,7 +267,9 @@ class Memory:
         drafts: list[Draft] = []
         for experience in experiences:
             session = experience.session if isinstance(experience, Conversation) else None
-            drafts.extend(replace(draft, session=session) if session else draft for draft in Verbatim().write(experience))
+            drafts.extend(
+                replace(draft, session=session) if session else draft for draft in Verbatim().write(experience)
+            )
         parts = self._parts
         retire = mark.key if mark is not None and any(isinstance(e, Document) for e in experiences) else None
         placed = parts.store.put(
@@ -301,17 +277,12 @@ class Memory:
             owner=scope,
             space=space,
             now=parts.clock.now(),
-            embed=self._embed if parts.embedder.is_instant else None,
+            embed=parts.finder.vectors_of,
             source=mark,
             retire=retire,
         )
-        if not parts.embedder.is_instant:
-            self._background().start()
+        parts.finder.wrote()
         return _added(placed, start)
-
-    def _embed(self, cubes: Sequence[Cube]) -> tuple[str, NDArray[np.float16]]:
-        embedder = self._parts.embedder
-        return embedder.fingerprint, embedder.embed([index_text(cube) for cube in cubes]).astype(np.float16)
 
     def update(
         self,
@@ -362,20 +333,31 @@ class Memory:
             view=self._view(scope, space, None),
             actor=scope,
             now=parts.clock.now(),
-            embed=self._embed if parts.embedder.is_instant else None,
+            embed=parts.finder.vectors_of,
         )
-        if not parts.embedder.is_instant:
-            self._background().start()
+        parts.finder.wrote()
         return changed
 
     def plan_forget(
-        self, ids: Sequence[str] = (), *, where: Filters = None, query: str | None = None, k: int = 10, **who: Unpack[Who]
+        self,
+        ids: Sequence[str] = (),
+        *,
+        where: Filters = None,
+        query: str | None = None,
+        k: int = 10,
+        **who: Unpack[Who],
     ) -> Forgotten:
         """Return what `forget` with the same arguments would remove, without removing it."""
         return Forgotten(tuple(self._doomed(ids, where, query, k, who)), is_done=False)
 
     def forget(
-        self, ids: Sequence[str] = (), *, where: Filters = None, query: str | None = None, k: int = 10, **who: Unpack[Who]
+        self,
+        ids: Sequence[str] = (),
+        *,
+        where: Filters = None,
+        query: str | None = None,
+        k: int = 10,
+        **who: Unpack[Who],
     ) -> Forgotten:
         """Remove cubes with all their versions and vectors; the journal keeps only that they went.
 
@@ -395,11 +377,11 @@ class Memory:
         parts = self._parts
         gone: list[Cube] = []
         view = self._view(scope, space, Where(states=EVERY_STATE))
-        for start in range(0, len(doomed), _BATCH):
-            part = [cube.id for cube in doomed[start : start + _BATCH]]
+        for start in range(0, len(doomed), BATCH):
+            part = [cube.id for cube in doomed[start : start + BATCH]]
             gone.extend(parts.store.remove(part, view=view, actor=scope, now=parts.clock.now()))
-        if gone and parts.folder is not None:
-            self._index().forget_snapshot()
+        if gone:
+            parts.finder.forgot()
         return Forgotten(tuple(gone), is_done=True)
 
     def _doomed(self, ids: Sequence[str], where: Filters, query: str | None, k: int, who: Who) -> list[Cube]:
@@ -511,67 +493,9 @@ class Memory:
         if not isinstance(k, int) or k < 1:
             raise BadInput(f"k must be a whole number of at least 1, got {k!r}")
         scope, space = self._who(who)
-        return self._search(question, k, self._view(scope, space, _where(where)))
+        return self._parts.finder.search(question, k, self._view(scope, space, _where(where)))
 
-    def _search(self, question: str, k: int, view: View) -> Hits:
-        parts = self._parts
-        start = time.perf_counter()
-        index = self._index()
-        followed = time.perf_counter()
-        vector = (parts.serving or parts.embedder).embed_query(question)
-        embedded = time.perf_counter()
-        rows = parts.store.engine.rows(view) if view.where.conditions else None
-        ranking = index.search(question, vector=vector, view=view, rows=rows, k=k)
-        ranked = time.perf_counter()
-        cubes = parts.store.engine.by_rows([found.row for found in ranking.found])
-        hits = [
-            Hit(
-                cubes[found.row],
-                found.score,
-                tuple(Reason(leg, said.score, said.rank) for leg, said in sorted(found.legs.items(), key=_by_rank)),
-            )
-            for found in ranking.found
-            if found.row in cubes and view.admits(cubes[found.row])
-        ]
-        hits, notes = self._literal(question, hits, k, view)
-        if index.lacking:
-            notes.append(f"{index.lacking} memories still wait for their vector and were found by words alone")
-        ms = {
-            "follow": (followed - start) * 1000,
-            "embed": (embedded - followed) * 1000,
-            "rank": (ranked - embedded) * 1000,
-            "read": _since(ranked),
-            "total": _since(start),
-        }
-        return Hits(tuple(hits), ranking.considered, ranking.terms, ms, tuple(notes))
-
-    def _literal(self, question: str, hits: Sequence[Hit], k: int, view: View) -> tuple[list[Hit], list[str]]:
-        """Put cubes that hold a quoted text, or a question without words, letter for letter, first."""
-        wanted = _quoted(question)
-        if not wanted and not self._parts.analyzer.terms(question):
-            wanted = question.strip()
-        if not wanted:
-            return list(hits), []
-        holding = self._parts.store.engine.containing(wanted, view, k)
-        if not holding:
-            return list(hits), [f"no memory holds {wanted!r} letter for letter"]
-        best = max((hit.score for hit in hits), default=0.0)
-        known = {hit.cube.id: hit for hit in hits}
-        first = [
-            Hit(
-                cube,
-                best + 1.0 + (known[cube.id].score if cube.id in known else 0.0),
-                (Reason("literal", 1.0, 1), *(known[cube.id].why if cube.id in known else ())),
-            )
-            for cube in holding
-        ]
-        first.sort(key=lambda hit: -hit.score)
-        ids = {hit.cube.id for hit in first}
-        return [*first, *(hit for hit in hits if hit.cube.id not in ids)][:k], []
-
-    def recall(
-        self, question: str, *, budget_tokens: int = 2000, where: Filters = None, **who: Unpack[Who]
-    ) -> Recall:
+    def recall(self, question: str, *, budget_tokens: int = 2000, where: Filters = None, **who: Unpack[Who]) -> Recall:
         """Return what a prompt needs to answer a question, packed to a token budget.
 
         Everything, in order, when it fits; else the best hits. Each passage has a number, a date and a speaker.
@@ -625,15 +549,14 @@ class Memory:
 
     def _quote(self, question: str, where: Filters, who: Who) -> Answer:
         found = self.search(question, k=12, where=where, **who)
-        parts = self._parts
-        embedder = parts.embedder if parts.embedder.is_instant else StaticEmbedder()
-
-        def likeness(asked: str, texts: Sequence[str]) -> Sequence[float]:
-            scores: list[float] = (embedder.embed(texts) @ embedder.embed_query(asked)).tolist()
-            return scores
-
+        finder = self._parts.finder
         chosen = Extractive().answer(
-            question, found.hits, terms=parts.analyzer.terms, likeness=likeness, found=found.terms, size=found.considered
+            question,
+            found.hits,
+            terms=finder.analyzer.terms,
+            likeness=finder.likeness,
+            found=found.terms,
+            size=found.considered,
         )
         scope, space = self._who(who)
         shelf = _Shelf(self, self._view(scope, space, _where(where)))
@@ -654,14 +577,14 @@ class Memory:
         scope, _ = self._who(who)
         engine = self._parts.store.engine
         by_space = {name: engine.count(View(scope, (name,))) for name in engine.spaces(scope)}
-        index = self._index()
+        index = self._parts.finder.index()
         return Stats(
             engine.location,
             sum(by_space.values()),
             by_space,
             engine.bytes() + _folder_bytes(self._parts.folder),
             engine.head().seq,
-            (self._parts.serving or self._parts.embedder).fingerprint,
+            self._parts.finder.fingerprint,
             index.lacking,
         )
 
@@ -672,34 +595,20 @@ class Memory:
             progress: Told the number of cubes after each batch.
         """
         self._check_open()
-        done = EmbedJob(self._parts.store.engine, self._parts.embedder).run(progress)
-        self._settle()
-        self._index()
-        return done
+        return self._parts.finder.catch_up(progress)
 
     def reindex(self, progress: Callable[[int], object] | None = None) -> int:
         """Throw the index away and build it again from the journal; return the number of cubes in it."""
         self._check_open()
-        with self._parts.lock:
-            index = self._index()
-            index.forget_snapshot()
-            self._parts.index = None
-            fresh = self._new_index()
-            fresh.follow(progress)
-            fresh.save()
-            self._parts.index = fresh
-            return len(fresh)
+        return self._parts.finder.rebuild(progress)
 
     def check(self) -> Sequence[str]:
         """Return every problem of store and index; an empty list when all is sound."""
         self._check_open()
-        engine = self._parts.store.engine
         found = list(self._parts.store.check())
         if not found:
-            live = {e.row: e.version for e in self._parts.store.journal()}
-            found.extend(self._index().problems(row for row, version in live.items() if version))
-        if waiting := len(engine.missing_vectors(self._parts.embedder.fingerprint, 1)):
-            found.extend(["some memories wait for their vector"] if waiting and self._parts.embedder.is_instant else [])
+            live = {event.row: event.version for event in self._parts.store.journal()}
+            found.extend(self._parts.finder.problems(row for row, version in live.items() if version))
         return found
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -716,54 +625,8 @@ class Memory:
         return View(scope, (space,), where or Where())
 
     def _check_open(self) -> None:
-        if self._parts.closed:
+        if self._parts.is_closed:
             raise BadInput("this memory is closed", hint="open it again")
-
-    def _index(self) -> SearchIndex:
-        """Return the index, up to date with the journal."""
-        parts = self._parts
-        with parts.lock:
-            if parts.index is None:
-                self._settle()
-                parts.index = parts.index or self._new_index()
-            parts.index.follow()
-            return parts.index
-
-    def _new_index(self) -> SearchIndex:
-        parts = self._parts
-        serving = parts.serving or parts.embedder
-        return SearchIndex(
-            parts.store.engine,
-            analyzer=parts.analyzer,
-            embedder=serving.fingerprint,
-            dimensions=serving.dimensions,
-            folder=parts.folder,
-            config=parts.constants,
-        )
-
-    def _settle(self) -> None:
-        """Choose whose vectors searches use: the wanted embedder's once they are complete, until then the old ones."""
-        parts = self._parts
-        with parts.lock:
-            engine, wanted = parts.store.engine, parts.embedder
-            if not engine.missing_vectors(wanted.fingerprint, 1):
-                chosen = wanted
-            else:
-                self._background().start()
-                older = StaticEmbedder()
-                kept = engine.fingerprints()
-                ours = kept.get(wanted.fingerprint, 0)
-                chosen = older if kept.get(older.fingerprint, 0) > ours else wanted
-            if parts.serving is None or parts.serving.fingerprint != chosen.fingerprint:
-                parts.serving = chosen
-                parts.index = None
-
-    def _background(self) -> EmbedJob:
-        parts = self._parts
-        with parts.lock:
-            if parts.job is None:
-                parts.job = EmbedJob(parts.store.engine, parts.embedder, done=self._settle)
-            return parts.job
 
 
 _UNKNOWN = "I find nothing about that in this memory."
@@ -777,7 +640,7 @@ class _Shelf:
     view: View
 
     def search(self, question: str, k: int) -> Hits:
-        return self.memory._search(question, k, self.view)
+        return self.memory._parts.finder.search(question, k, self.view)
 
     def everything(self, limit: int) -> Sequence[Cube]:
         return self.memory.store.engine.find(self.view, newest_first=False, limit=limit, after=None)
@@ -799,50 +662,6 @@ def _chosen_embedder(engine: Engine, wanted: Embedder | str | None) -> Embedder:
     if wanted is not None and engine.setting("embedder") != wanted:
         engine.set_setting("embedder", wanted)
     return chosen
-
-
-def _experience(what: object, scope: Scope) -> Experience:
-    if isinstance(what, str):
-        return Note(what)
-    if isinstance(what, (Note, Conversation, Document)):
-        return what
-    if isinstance(what, Mapping):
-        what = [what]
-    if isinstance(what, Sequence) and not isinstance(what, (bytes, bytearray)):
-        return messages(what, session=scope.session)
-    raise BadInput(
-        f"a {type(what).__name__} cannot be remembered",
-        hint='give a text, or messages like [{"role": "user", "content": "hello"}]',
-    )
-
-
-def _dressed(
-    experience: Experience, moment: Instant | None, tags: Sequence[str], metadata: dict[str, Json]
-) -> Experience:
-    if isinstance(tags, str):
-        tags = [tags]
-    when = None if moment is None else instant(moment)
-    labels = (*experience.tags, *tags)
-    merged = {**experience.metadata, **metadata}
-    if isinstance(experience, Conversation):
-        turns = tuple(replace(turn, time=turn.time or when) for turn in experience.turns)
-        return replace(experience, turns=turns, tags=labels, metadata=merged)
-    return replace(experience, time=experience.time if when is None else when, tags=labels, metadata=merged)
-
-
-def _batched(experiences: Iterable[Experience]) -> Iterator[list[Experience]]:
-    batch: list[Experience] = []
-    size = 0
-    for experience in experiences:
-        batch.append(experience)
-        size += len(experience.turns) if isinstance(experience, Conversation) else 1
-        if isinstance(experience, Document):
-            size += len(experience.text) // 1000
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _added(placed: Sequence[Placed], start: float) -> Added:
@@ -868,11 +687,6 @@ def _question(text: object) -> str:
     return clean(text)
 
 
-def _quoted(question: str) -> str:
-    parts = question.split('"')
-    return parts[1] if len(parts) >= 3 and parts[1].strip() else ""
-
-
 def _cited(text: str) -> Iterator[int]:
     return (int(n) for n in re.findall(r"\[(\d{1,4})\]", text))
 
@@ -883,11 +697,6 @@ def _cursor(text: str) -> tuple[int, int]:
         return int(moment), int(row)
     except ValueError as error:
         raise BadInput(f"{text!r} is no cursor of a page") from error
-
-
-def _by_rank(item: tuple[str, object]) -> tuple[bool, int]:
-    rank = getattr(item[1], "rank", 0)
-    return rank == 0, rank
 
 
 def _since(start: float) -> float:

@@ -6,7 +6,8 @@ from pinyon.sources import read_bytes
 
 
 def test_python_is_cut_at_its_definitions() -> None:
-    source = 'import a\n\nX = 1\n\n# about f\n@dec\ndef f():\n    """x\nclass No:\n"""\n\n    return 1\nclass B:\n    y = 1\nf()\n'
+    above = "import a\n\nX = 1\n\n"
+    source = above + '# about f\n@dec\ndef f():\n    """x\nclass No:\n"""\n\n    return 1\nclass B:\n    y = 1\nf()\n'
     found = only(read_bytes(source.encode(), "a.py"))
     assert found.format == "code"
     assert [words for _, words in slices(found)] == [

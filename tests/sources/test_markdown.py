@@ -7,7 +7,8 @@ from samples import check_blocks, only, slices
 
 from pinyon.sources import read_bytes
 
-BODY = "# A *fine* `day`\n\nWords\nmore.\n\n- a\n  - b\n\n> q\n\n```py\nx\n\ny\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nEnd\n===\n"
+BODY = "# A *fine* `day`\n\nWords\nmore.\n\n- a\n  - b\n\n> q\n\n"
+BODY += "```py\nx\n\ny\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nEnd\n===\n"
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import BadInput
 from .clock import instant
@@ -15,7 +16,18 @@ from .header import Header
 from .payload import Json, Kind
 from .scope import DEFAULT_SPACE, Scope
 
-__all__ = ["LIVE_STATES", "TAG_KEY", "Condition", "Facet", "Op", "View", "Where", "conditions_from", "facets", "where_from"]
+__all__ = [
+    "LIVE_STATES",
+    "TAG_KEY",
+    "Condition",
+    "Facet",
+    "Op",
+    "View",
+    "Where",
+    "conditions_from",
+    "facets",
+    "where_from",
+]
 
 Op = Literal["eq", "ne", "in", "gt", "ge", "lt", "le"]
 OPS: tuple[Op, ...] = ("eq", "ne", "in", "gt", "ge", "lt", "le")
@@ -60,6 +72,14 @@ def _flatten(path: str, value: Json, depth: int) -> Iterator[Facet]:
                 yield from _flatten(path, inner, depth + 1)
     else:
         yield Facet(path, *_spell(value))
+
+
+_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "lt": operator.lt,
+    "le": operator.le,
+}
 
 
 def _spell(value: Json) -> tuple[str, float | None]:
@@ -125,11 +145,10 @@ class Condition:
             left, right = facet.number, number
             if left is None:
                 return False
-            return {"gt": left > right, "ge": left >= right, "lt": left < right, "le": left <= right}[self.op]
+            return _ORDER[self.op](left, right)
         if not facet.value.startswith('"'):
             return False
-        a, b = json.loads(facet.value), json.loads(text)
-        return {"gt": a > b, "ge": a >= b, "lt": a < b, "le": a <= b}[self.op]
+        return _ORDER[self.op](json.loads(facet.value), json.loads(text))
 
 
 LIVE_STATES = ("generated", "activated", "merged", "frozen")

@@ -136,9 +136,7 @@ class Lexical:
         total += config.section * legs["section"]
         return LexicalScores(total, legs, seen)
 
-    def _saturate(
-        self, tf: NDArray[np.float32], length: NDArray[np.generic], mean: float
-    ) -> NDArray[np.float32]:
+    def _saturate(self, tf: NDArray[np.float32], length: NDArray[np.generic], mean: float) -> NDArray[np.float32]:
         k1, b = self.config.k1, self.config.b
         norm = k1 * (1.0 - b + b * length.astype(np.float32) / np.float32(mean))
         out: NDArray[np.float32] = (tf * np.float32(k1 + 1.0) / (tf + norm)).astype(np.float32)
@@ -188,7 +186,9 @@ class Lexical:
         terms = list(self._tail)
         sizes = np.array([len(self._tail[term][0]) for term in terms], dtype=np.int64)
         keys = np.repeat(np.array([_key(term) for term in terms], dtype=np.uint64), sizes)
-        docs = np.concatenate([np.zeros(0, dtype=np.int32), *(np.array(self._tail[t][0], dtype=np.int32) for t in terms)])
+        docs = np.concatenate(
+            [np.zeros(0, dtype=np.int32), *(np.array(self._tail[t][0], dtype=np.int32) for t in terms)]
+        )
         counts = np.concatenate(
             [np.zeros(0, dtype=np.uint16), *(np.array(self._tail[t][1], dtype=np.uint16) for t in terms)]
         )

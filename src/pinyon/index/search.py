@@ -242,7 +242,9 @@ class SearchIndex:
         """Return the slots of speakers whom the question names, whole words in any case."""
         words = set(re.findall(r"\w+", question.lower()))
         codes = [
-            code for code, name in enumerate(self._table.speakers()) if (parts := name.lower().split()) and words >= set(parts)
+            code
+            for code, name in enumerate(self._table.speakers())
+            if (parts := name.lower().split()) and words >= set(parts)
         ]
         return np.isin(self._table.column("speaker"), codes) if codes else None
 

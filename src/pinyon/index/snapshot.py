@@ -81,9 +81,7 @@ class Snapshots:
             return None  # derived: whatever is wrong with it, the journal has everything
         return manifest, arrays, vectors
 
-    def save(
-        self, manifest: Manifest, arrays: Mapping[str, NDArray[np.generic]], vectors: NDArray[np.float32]
-    ) -> bool:
+    def save(self, manifest: Manifest, arrays: Mapping[str, NDArray[np.generic]], vectors: NDArray[np.float32]) -> bool:
         """Replace the snapshot; return False when another process is doing so, or the disk does not allow it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -137,7 +137,11 @@ class Table:
         self.drop(cube.row)
         p, o = cube.header.provenance, cube.owner
         slot = len(self)
-        thread = None if p.thread is None else "\x00".join(_text(v) for v in (cube.space, o.tenant, o.user, o.agent, p.thread))
+        thread = (
+            None
+            if p.thread is None
+            else "\x00".join(_text(v) for v in (cube.space, o.tenant, o.user, o.agent, p.thread))
+        )
         names = (
             cube.space, o.tenant, o.user, o.agent, o.session, p.source, p.speaker, cube.kind.value,
             cube.header.life.state, thread, _section(thread, cube),
@@ -234,7 +238,9 @@ class Table:
                 mask &= self.column(name) == code[name](value)
         if where.source is not None:
             end = "/" + where.source
-            mask &= self._among("source", [s for s in self._codes["source"].names if s == where.source or s.endswith(end)])
+            mask &= self._among(
+                "source", [s for s in self._codes["source"].names if s == where.source or s.endswith(end)]
+            )
         if where.thread is not None:
             tail = "\x00" + where.thread
             mask &= self._among("thread", [t for t in self._codes["thread"].names if t.endswith(tail)])

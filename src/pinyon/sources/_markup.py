@@ -21,16 +21,16 @@ from .base import Limits
 __all__ = ["Head", "extract"]
 
 _DROPPED = frozenset(
-    "script style nav noscript template svg iframe object embed canvas audio video select button textarea head".split()  # noqa: SIM905  # as a list it would fill the page
+    "script style nav noscript template svg iframe object embed canvas audio video select button textarea head".split()
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LEVELS = frozenset(  # elements that begin and end a paragraph
     """address article aside body caption center dd details dialog div dl dt fieldset figcaption figure footer form
-    header hgroup hr html legend main p search section summary tbody tfoot thead""".split()  # noqa: SIM905  # as a list it would fill the page
+    header hgroup hr html legend main p search section summary tbody tfoot thead""".split()
 )
 _IMPLIED = frozenset(  # elements whose end authors may leave out, and those that never have one
     """p li dt dd tr td th tbody thead tfoot option optgroup colgroup rb rt rp area base br col embed hr img input link
-    meta source track wbr""".split()  # noqa: SIM905  # as a list it would fill the page
+    meta source track wbr""".split()
 )
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
 _SPACE = re.compile(r"[ \t\n\r\f]+")

@@ -33,7 +33,7 @@ class Code:
         .cc .cpp .cxx .hpp .hh .cs .m .mm .d .zig .nim .php .rb .pl .pm .lua .r .jl .hs .ml .mli .ex .exs .erl .clj
         .lisp .el .scm .dart .sh .bash .zsh .fish .ps1 .bat .sql .toml .yaml .yml .ini .cfg .conf .properties .xml
         .xsd .proto .graphql .tf .nix .css .scss .less .make .mk .cmake .gradle .dockerfile .vim .asm .s .f90 .v
-        .sol""".split()  # noqa: SIM905  # as a list it would fill the page
+        .sol""".split()
     )
 
     def read(self, data: bytes, name: str) -> list[Experience]:

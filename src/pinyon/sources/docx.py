@@ -74,7 +74,7 @@ class _Core:
         self.fields: dict[str, str] = {}
         self._words: list[str] = []
 
-    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:  # noqa: ARG002  # as Listener asks
         self._words.clear()
 
     def end(self, tag: str) -> None:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, Version, seal_hash, seal_id
 from ..core.events import Event, EventOp, Head, chain_of
-from ..core.payload import Json
+from ..core.header import Header
+from ..core.payload import Json, Payload
 from ..core.scope import Scope
 from ..core.where import View
 from ..errors import NotFound
@@ -324,7 +325,7 @@ class Store:
             expected = e.seq + 1
         return found + self._seals()
 
-    def _seals(self) -> Iterator[str] | list[str]:
+    def _seals(self) -> list[str]:
         found: list[str] = []
         latest: dict[int, tuple[int, str]] = {}
         for e in self.journal():
@@ -384,9 +385,7 @@ class _Writer:
         }
         return self.tx.ends(sorted(places, key=lambda p: p.thread)) if places else {}
 
-    def _place(
-        self, draft: Draft, id: str, live: dict[str, Cube], spent: set[str], ends: dict[Place, int]
-    ) -> Placed:
+    def _place(self, draft: Draft, id: str, live: dict[str, Cube], spent: set[str], ends: dict[Place, int]) -> Placed:
         nonce = 0
         while True:
             old = self.created.get(id) or self.revised.get(id) or live.get(id)
@@ -451,10 +450,10 @@ class _Writer:
                 life = replace(cube.header.life, state="archived")
                 self.revise(cube, cube.payload, replace(cube.header, life=life), "archive")
 
-    def revise(self, old: Cube, payload: object, header: object, op: EventOp) -> Cube:
+    def revise(self, old: Cube, payload: Payload, header: Header, op: EventOp) -> Cube:
         cube = replace(
             old, version=old.version + 1, payload=payload, header=header, updated=self.now, parent=old.hash, hash=""
-        )  # type: ignore[arg-type]  # fields of a cube, given by the caller as such
+        )
         cube = replace(cube, hash=seal_hash(cube.payload, cube.header, cube.parent))
         if old.id in self.created or old.id in self.revised:
             self._flush()
@@ -479,9 +478,7 @@ class _Writer:
             detail=said,
         )
         self.events.append(
-            Event(
-                self.seq, self.now, op, self.actor, cube.space, cube.id, cube.row, version, seal, said, self.chain
-            )
+            Event(self.seq, self.now, op, self.actor, cube.space, cube.id, cube.row, version, seal, said, self.chain)
         )
 
     def _flush(self) -> None:

@@ -171,7 +171,9 @@ class SqliteEngine:
     def containing(self, text: str, view: View, limit: int) -> list[Cube]:
         """Return cubes whose text contains another, letter for letter, newest first."""
         sql, values = clauses(view)
-        return self._cubes(f"WHERE {sql} AND instr(content, ?) > 0 ORDER BY time DESC, row DESC LIMIT ?", [*values, text, limit])
+        return self._cubes(
+            f"WHERE {sql} AND instr(content, ?) > 0 ORDER BY time DESC, row DESC LIMIT ?", [*values, text, limit]
+        )
 
     def setting(self, key: str) -> str | None:
         """Return a note that the store keeps about itself."""
@@ -593,6 +595,7 @@ def _said(path: Path, error: sqlite3.DatabaseError) -> StoreError | BadInput:
         return StoreError(f"{path} cannot be opened", hint="check that its folder exists and can be written")
     if "malformed" in text or "not a database" in text or "disk I/O" in text or "corrupt" in text:
         return Damaged(
-            f"{path} is not a sound pinyon database ({text})", hint="keep a copy, then `pinyon doctor` says what is left"
+            f"{path} is not a sound pinyon database ({text})",
+            hint="keep a copy, then `pinyon doctor` says what is left",
         )
     return StoreError(f"{path}: {text}")

@@ -63,7 +63,14 @@ class Extractive:
             raise BadInput("most must be at least 1 and evidence between 0 and 1")
 
     def answer(
-        self, question: str, hits: Sequence[Hit], *, terms: Terms, likeness: Likeness, found: Mapping[str, int], size: int
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        *,
+        terms: Terms,
+        likeness: Likeness,
+        found: Mapping[str, int],
+        size: int,
     ) -> list[Sentence]:
         """Return the best sentences, best first; an empty list when the hits are no evidence.
 

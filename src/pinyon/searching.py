@@ -1,0 +1,209 @@
+"""The finding half of a memory: one index over one store, kept up to date, whatever embedder it uses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .core.cube import Cube
+from .core.where import View
+from .index import Analyzer, IndexConfig, Leg, SearchIndex, index_text
+from .models import Embedder, StaticEmbedder
+from .schedule import EmbedJob
+from .store import Engine
+from .text import Hit, Hits, Reason
+
+__all__ = ["Finder"]
+
+
+class Finder:
+    """Search over a store.
+
+    With an embedder other than the one whose vectors are there, searches go on with the old vectors while a background
+    job makes the new ones, and change over when they are complete.
+
+    Args:
+        engine: The store.
+        embedder: Whose vectors are wanted.
+        analyzer: Text to terms.
+        folder: Where index snapshots lie, or None to keep none.
+        constants: Weights of the ranking.
+    """
+
+    def __init__(
+        self, engine: Engine, embedder: Embedder, analyzer: Analyzer, folder: Path | None, constants: IndexConfig
+    ) -> None:
+        self.embedder = embedder
+        self.analyzer = analyzer
+        self._engine = engine
+        self._folder = folder
+        self._constants = constants
+        self._lock = threading.RLock()
+        self._index: SearchIndex | None = None
+        self._serving: Embedder | None = None
+        self._job: EmbedJob | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the vectors that searches use."""
+        return (self._serving or self.embedder).fingerprint
+
+    def vectors_of(self, cubes: Sequence[Cube]) -> tuple[str, NDArray[np.float16]] | None:
+        """Return the vectors to store together with cubes, or None when a background job makes them."""
+        if not self.embedder.is_instant:
+            return None
+        texts = [index_text(cube) for cube in cubes]
+        return self.embedder.fingerprint, self.embedder.embed(texts).astype(np.float16)
+
+    def wrote(self) -> None:
+        """Tell that cubes were written, so that vectors that are made in the background are made."""
+        if not self.embedder.is_instant:
+            self._background().start()
+
+    def index(self) -> SearchIndex:
+        """Return the index, up to date with the journal."""
+        with self._lock:
+            if self._index is None:
+                self._settle()
+                self._index = self._index or self._new_index()
+            self._index.follow()
+            return self._index
+
+    def search(self, question: str, k: int, view: View) -> Hits:
+        """Return the best hits of a view."""
+        start = time.perf_counter()
+        index = self.index()
+        followed = time.perf_counter()
+        vector = (self._serving or self.embedder).embed_query(question)
+        embedded = time.perf_counter()
+        rows = self._engine.rows(view) if view.where.conditions else None
+        ranking = index.search(question, vector=vector, view=view, rows=rows, k=k)
+        ranked = time.perf_counter()
+        cubes = self._engine.by_rows([found.row for found in ranking.found])
+        hits = [
+            Hit(cubes[found.row], found.score, _reasons(found.legs.items()))
+            for found in ranking.found
+            if found.row in cubes and view.admits(cubes[found.row])
+        ]
+        hits, notes = self._literal(question, hits, k, view)
+        if index.lacking:
+            notes.append(f"{index.lacking} memories still wait for their vector and were found by words alone")
+        end = time.perf_counter()
+        steps = {"follow": followed - start, "embed": embedded - followed, "rank": ranked - embedded}
+        steps |= {"read": end - ranked, "total": end - start}
+        ms = {step: 1000 * seconds for step, seconds in steps.items()}
+        return Hits(tuple(hits), ranking.considered, ranking.terms, ms, tuple(notes))
+
+    def _literal(self, question: str, hits: Sequence[Hit], k: int, view: View) -> tuple[list[Hit], list[str]]:
+        """Put cubes that hold a quoted text, or a question without words, letter for letter, first."""
+        wanted = _quoted(question)
+        if not wanted and not self.analyzer.terms(question):
+            wanted = question.strip()
+        if not wanted:
+            return list(hits), []
+        holding = self._engine.containing(wanted, view, k)
+        if not holding:
+            return list(hits), [f"no memory holds {wanted!r} letter for letter"]
+        best = max((hit.score for hit in hits), default=0.0)
+        known = {hit.cube.id: hit for hit in hits}
+        literal = Reason("literal", 1.0, 1)
+        first = [
+            Hit(cube, best + 1 + known[cube.id].score, (literal, *known[cube.id].why))
+            if cube.id in known
+            else Hit(cube, best + 1, (literal,))
+            for cube in holding
+        ]
+        first.sort(key=lambda hit: -hit.score)
+        ids = {hit.cube.id for hit in first}
+        return [*first, *(hit for hit in hits if hit.cube.id not in ids)][:k], []
+
+    def likeness(self, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return how near texts are in meaning to a question, by the fastest embedder at hand."""
+        embedder = self.embedder if self.embedder.is_instant else StaticEmbedder()
+        scores: list[float] = (embedder.embed(texts) @ embedder.embed_query(question)).tolist()
+        return scores
+
+    def catch_up(self, progress: Callable[[int], object] | None = None) -> int:
+        """Make every vector that is lacking, now; return their number."""
+        done = EmbedJob(self._engine, self.embedder).run(progress)
+        self._settle()
+        self.index()
+        return done
+
+    def rebuild(self, progress: Callable[[int], object] | None = None) -> int:
+        """Build the index again from the journal; return the number of cubes in it."""
+        with self._lock:
+            self.index().forget_snapshot()
+            fresh = self._new_index()
+            fresh.follow(progress)
+            fresh.save()
+            self._index = fresh
+            return len(fresh)
+
+    def forgot(self) -> None:
+        """Tell that cubes were forgotten, so that no snapshot on disk still holds their words."""
+        if self._folder is not None:
+            self.index().forget_snapshot()
+
+    def problems(self, rows: Iterable[int]) -> list[str]:
+        """Compare the index with the rows that should be found, and the vectors with the cubes."""
+        found = self.index().problems(rows)
+        if self.embedder.is_instant and self._engine.missing_vectors(self.embedder.fingerprint, 1):
+            found.append("some memories have no vector")
+        return found
+
+    def close(self) -> None:
+        """End background work and write the snapshot."""
+        if self._job is not None:
+            self._job.stop()
+        with self._lock:
+            if self._index is not None:
+                self._index.save()
+
+    def _new_index(self) -> SearchIndex:
+        serving = self._serving or self.embedder
+        return SearchIndex(
+            self._engine,
+            analyzer=self.analyzer,
+            embedder=serving.fingerprint,
+            dimensions=serving.dimensions,
+            folder=self._folder,
+            config=self._constants,
+        )
+
+    def _settle(self) -> None:
+        """Choose whose vectors searches use: the wanted embedder's once they are complete, until then the old ones."""
+        with self._lock:
+            wanted = self.embedder
+            chosen = wanted
+            if self._engine.missing_vectors(wanted.fingerprint, 1):
+                self._background().start()
+                older: Embedder = StaticEmbedder()
+                numbers = self._engine.fingerprints()
+                if numbers.get(older.fingerprint, 0) > numbers.get(wanted.fingerprint, 0):
+                    chosen = older
+            if self._serving is None or self._serving.fingerprint != chosen.fingerprint:
+                self._serving = chosen
+                self._index = None
+
+    def _background(self) -> EmbedJob:
+        with self._lock:
+            if self._job is None:
+                self._job = EmbedJob(self._engine, self.embedder, done=self._settle)
+            return self._job
+
+
+def _reasons(legs: Iterable[tuple[str, Leg]]) -> tuple[Reason, ...]:
+    reasons = [Reason(name, leg.score, leg.rank) for name, leg in legs]
+    return tuple(sorted(reasons, key=lambda reason: (reason.rank == 0, reason.rank)))
+
+
+def _quoted(question: str) -> str:
+    """Return the first text in double quotes, or an empty text."""
+    parts = question.split('"')
+    return parts[1] if len(parts) >= 3 and parts[1].strip() else ""
