@@ -113,13 +113,14 @@ def _table(title: str, head: list[str], rows: list[list[str]]) -> str:
 def _add_table(cells: Cells) -> str:
     rows = []
     base = None
-    for subject in ("sqlite-add", "pinyon-add"):
+    for subject in ("sqlite-add", "pinyon-add", "flush"):
         rounds = _rounds(cells, subject)
         if rounds:
             median = statistics.median(cell["ms"] for cell in rounds.values())
             base = base or median
+            beside = _add_ratio(cells) if subject == "pinyon-add" else median / base
             worst = statistics.median(cell["p95_ms"] for cell in rounds.values())
-            rows.append([subject, str(len(rounds)), _number(median, 3), _number(worst, 3), _number(median / base)])
+            rows.append([subject, str(len(rounds)), _number(median, 3), _number(worst, 3), _number(beside)])
     for key in sorted((k for k in cells if k.startswith("mem0@")), key=lambda k: int(k.split("@")[1])):
         if "add_ms" in cells[key]:
             ms = cells[key]["add_ms"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import sqlite3
 import statistics
@@ -99,6 +100,17 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     while batch := list(itertools.islice(items, size)):
         yield batch
+
+
+def flush(task: Task) -> Figures:
+    """Time writing and flushing 4 kB: what the disk takes of every durable add, and of the rival's several times."""
+    with (Path(task["scratch"]) / "flushed").open("wb", buffering=0) as out:
+
+        def write(block: bytes) -> None:
+            out.write(block)
+            os.fsync(out.fileno())
+
+        return summary(timed(write, [bytes(4096)] * 200))
 
 
 def sqlite_add(task: Task) -> Figures:
@@ -232,6 +244,7 @@ def embed(task: Task) -> Figures:
 
 SUBJECTS: dict[str, Callable[[Task], Figures]] = {
     "embed": embed,
+    "flush": flush,
     "fts5": fts5_search,
     "fts5-content": fts5_content_search,
     "numpy": numpy_search,

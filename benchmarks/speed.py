@@ -36,7 +36,7 @@ from rivals import cache_folder, make_mem0
 HERE = Path(__file__).resolve().parent
 _PACKAGES = ("pinyon", "numpy", "usearch", "wordllama", "tokenizers", "safetensors")
 _BASELINES = ("fts5", "fts5-content", "numpy", "usearch")
-_SINGLE_ADDS = 500  # adds a round
+_SINGLE_ADDS = 200  # adds a round: short, so that a round seldom spans a change of the disk's speed
 _MEM0_COUNTS = (300, 1500)  # turns; the rival adds a few hundred a second
 _MANY = 100_000  # beyond this size fewer questions are asked
 
@@ -164,9 +164,11 @@ def _header(corpus: Corpus, command: list[str]) -> dict[str, Any]:
 
 
 def _measure_adds(run: Run, rounds: int) -> None:
-    for number in range(rounds):  # in turn, so that a disk that slows down slows both
-        for subject in ("sqlite-add", "pinyon-add"):
-            if not run.has(f"{subject}#{number}"):
+    subjects = ("flush", "sqlite-add", "pinyon-add")
+    # In turn, so that a disk that slows down slows all three; an incomplete round is measured again.
+    for number in range(rounds):
+        if not all(run.has(f"{subject}#{number}") for subject in subjects):
+            for subject in subjects:
                 run.subject(f"{subject}#{number}", subject, _SINGLE_ADDS)
 
 
@@ -226,7 +228,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--questions", type=int, default=200, help="questions a search cell; a quarter beyond 100,000 cubes"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of single adds (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of single adds (default: %(default)s)")
     parser.add_argument("--timeout", type=int, default=3600, help="seconds a cell may take (default: %(default)s)")
     parser.add_argument("--skip-mem0", action="store_true", help="leave the rival out")
     parser.add_argument("--mem0-python", type=Path, help="interpreter of an environment with mem0ai; default: make one")
@@ -258,6 +260,7 @@ def main() -> int:
             header,
         )
         run.cells = _kept(options, header)
+        header["cells_of_earlier_runs"] = sum("error" not in cell for cell in run.cells.values())
         print(f"preparing {sizes[-1]:,} items", file=sys.stderr)
         Prepared(run.prepared).make(corpus, max(sizes[-1], *_MEM0_COUNTS))
         if not run.has(f"embed@{sizes[0]}"):
@@ -273,7 +276,16 @@ def main() -> int:
         if "qdrant_client" in cell:  # the rival's, read in its own environment
             header["versions"] |= {"mem0ai": cell["version"], "qdrant-client": cell["qdrant_client"]}
     run.save()
-    for name in ("command", "date", "commit", "machine", "load_at_start", "versions", "corpus"):
+    for name in (
+        "command",
+        "date",
+        "commit",
+        "machine",
+        "load_at_start",
+        "versions",
+        "corpus",
+        "cells_of_earlier_runs",
+    ):
         print(f"{name}: {header[name]}")
     print("\n" + tables(run.cells, sizes))
     if options.plot:

@@ -7,15 +7,19 @@
 'The spare key hangs behind the blue door. [1]'
 """
 
-from .core.cube import Cube
-from .core.experience import Conversation, Document, Note, Turn
-from .core.payload import Kind
-from .core.scope import Scope
-from .core.where import Condition, Where
-from .errors import PinyonError
-from .memory import Memory
-from .results import Added, Answer, Forgotten, Page, Recall
-from .text.base import Hit, Hits
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core.cube import Cube
+    from .core.experience import Conversation, Document, Note, Turn
+    from .core.payload import Kind
+    from .core.scope import Scope
+    from .core.where import Condition, Where
+    from .errors import PinyonError
+    from .memory import Memory
+    from .results import Added, Answer, Forgotten, Page, Recall
+    from .text.base import Hit, Hits
 
 __version__ = "0.1.0"
 
@@ -40,3 +44,36 @@ __all__ = [
     "Where",
     "__version__",
 ]
+
+_HOMES = {
+    "Added": ".results",
+    "Answer": ".results",
+    "Condition": ".core.where",
+    "Conversation": ".core.experience",
+    "Cube": ".core.cube",
+    "Document": ".core.experience",
+    "Forgotten": ".results",
+    "Hit": ".text.base",
+    "Hits": ".text.base",
+    "Kind": ".core.payload",
+    "Memory": ".memory",
+    "Note": ".core.experience",
+    "Page": ".results",
+    "PinyonError": ".errors",
+    "Recall": ".results",
+    "Scope": ".core.scope",
+    "Turn": ".core.experience",
+    "Where": ".core.where",
+}
+
+if not TYPE_CHECKING:  # a type checker that saw this function would take every name for a name of the package
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first asked for, so that ``pinyon --help`` starts without numpy."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

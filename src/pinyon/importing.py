@@ -13,7 +13,7 @@ from typing import Unpack
 from .core.cube import Cube, check_metadata
 from .core.experience import Experience
 from .core.scope import Scope
-from .errors import BadInput, Denied, UnreadableSource
+from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource
 from .memory import Filters, Memory, Who
 from .results import Imported, SourceResult
 from .sources import Limits, Skipped, find, read_bytes, watch
@@ -81,16 +81,20 @@ def import_files(
 def _import_file(memory: Memory, path: Path, importer: Importer, who: Who) -> SourceResult:
     name = str(path.resolve())
     try:
-        with open(path, "rb") as file:
-            if is_archive(file.read(64)):
-                return _import_archive(memory, path, who)
-            if path.stat().st_size > importer.limits.max_file_bytes:
-                return SourceResult(name, "skipped", reason=f"is larger than {importer.limits.max_file_bytes} bytes")
-            file.seek(0)
-            data = file.read()
+        if _is_archive(path):
+            data = None
+        elif path.stat().st_size > importer.limits.max_file_bytes:
+            return SourceResult(name, "skipped", reason=f"is larger than {importer.limits.max_file_bytes} bytes")
+        else:
+            data = path.read_bytes()
     except OSError as error:
         return SourceResult(name, "skipped", reason=f"cannot be opened: {error.strerror}")
-    return _import_bytes(memory, data, name, importer, who)
+    if data is not None:
+        return _import_bytes(memory, data, name, importer, who)
+    try:
+        return _import_archive(memory, path, who)
+    except (Damaged, TooNew, Denied) as error:
+        return SourceResult(name, "skipped", reason=_sentence(error))
 
 
 def import_stream(
@@ -120,10 +124,14 @@ def _import_bytes(memory: Memory, data: bytes, name: str, importer: Importer, wh
         experiences = [importer.dress(experience) for experience in read_bytes(data, name, limits=importer.limits)]
         added = memory.add_source(experiences, SourceMark(name, digest, len(experiences)), **who)
     except UnreadableSource as error:
-        return SourceResult(name, "skipped", reason=error.message + (f" ({error.hint})" if error.hint else ""))
+        return SourceResult(name, "skipped", reason=_sentence(error))
     except BadInput as error:
         return SourceResult(name, "skipped", reason=error.message)
     return SourceResult(name, "added", cubes=added.created + added.updated)
+
+
+def _sentence(error: PinyonError) -> str:
+    return error.message + (f" ({error.hint})" if error.hint else "")
 
 
 def _import_archive(memory: Memory, path: Path, who: Who) -> SourceResult:
@@ -132,7 +140,8 @@ def _import_archive(memory: Memory, path: Path, who: Who) -> SourceResult:
     batch: list[Archived] = []
     scope = memory.at(**who).scope
     for thing in read_archive(path):
-        _check_right(scope, thing.cube, path)
+        _check_right(scope, thing.cube, path)  # all of it, before anything is written
+    for thing in read_archive(path):
         batch.append(thing)
         if len(batch) >= _ARCHIVE_BATCH:
             created += memory.adopt(batch, **who)
@@ -183,10 +192,23 @@ def export(memory: Memory, path: Path, *, where: Filters = None, **who: Unpack[W
         path: The archive; an existing one is replaced when the new one is whole.
         where: Filter.
         who: Who asks.
+
+    Raises:
+        BadInput: Something other than an archive lies there, perhaps the memory itself.
+        StoreError: It cannot be written.
     """
+    if path.exists() and not _is_archive(path):
+        raise BadInput(f"{str(path)!r} exists and is no archive of pinyon", hint="choose another path")
     engine = memory.store.engine
     things = (
         Archived(cube, tuple(engine.versions(cube.id)), blobs_of(cube, engine.blobs))
         for cube in memory.iterate(where=where, **who)
     )
     return write_archive(things, path)
+
+
+def _is_archive(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return is_archive(file.read(64))

@@ -82,6 +82,7 @@ class Memory:
         path: str | os.PathLike[str] = ":memory:",
         *,
         embedder: Embedder | str | None = None,
+        api_key: str | None = None,
         tokens: TokenCounter | None = None,
         clock: Clock | None = None,
         durability: Durability = "full",
@@ -96,6 +97,7 @@ class Memory:
             embedder: An embedder, its short name (``static``, ``minilm``, ``e5``, ``hf:<id>`` …), or None for the one
                 the memory was made with, at first the static one that comes with pinyon. With another one than before,
                 searches go on with the old vectors while a background job makes the new ones.
+            api_key: Key of the endpoint of an embedder that is given by its name, where it wants one.
             tokens: Counts prompt tokens; None counts with the tokenizer of the static embedder.
             clock: Where record time comes from.
             durability: ``full`` survives loss of power, ``normal`` only a killed process.
@@ -116,7 +118,7 @@ class Memory:
             file = _file_of(path)
             engine = SqliteEngine(file, durability=durability)
             folder = file.with_name(file.name + ".index")
-        finder = Finder(engine, _chosen_embedder(engine, embedder), Analyzer(language), folder, index or IndexConfig())
+        finder = Finder(engine, _chosen_embedder(engine, embedder, api_key), Analyzer(language), folder, index or IndexConfig())
         parts = _Parts(Store(engine), finder, tokens or StaticTokenCounter(), clock or SystemClock(), folder)
         return cls(parts, Scope(), DEFAULT_SPACE).at(**who)
 
@@ -144,8 +146,10 @@ class Memory:
         parts = self._parts
         if not parts.is_closed:
             parts.is_closed = True
-            parts.finder.close()
-            parts.store.engine.close()
+            try:
+                parts.finder.close()
+            finally:
+                parts.store.engine.close()
 
     @property
     def scope(self) -> Scope:
@@ -605,10 +609,15 @@ class Memory:
     def check(self) -> Sequence[str]:
         """Return every problem of store and index; an empty list when all is sound."""
         self._check_open()
-        found = list(self._parts.store.check())
-        if not found:
-            live = {event.row: event.version for event in self._parts.store.journal()}
-            found.extend(self._parts.finder.problems(row for row, version in live.items() if version))
+        store = self._parts.store
+        found = list(store.check())
+        seq = -1
+        while not found and store.engine.head().seq != seq:  # what others write between the two looks is no problem
+            seq = store.engine.head().seq
+            live = {event.row: event.version for event in store.journal()}
+            found = list(self._parts.finder.problems(row for row, version in live.items() if version))
+            if found and store.engine.head().seq != seq:
+                found = []
         return found
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -654,12 +663,12 @@ def _file_of(path: str | os.PathLike[str]) -> Path:
     return file / "memory.db" if file.is_dir() or str(path).endswith(("/", os.sep)) else file
 
 
-def _chosen_embedder(engine: Engine, wanted: Embedder | str | None) -> Embedder:
+def _chosen_embedder(engine: Engine, wanted: Embedder | str | None, api_key: str | None) -> Embedder:
     if wanted is not None and not isinstance(wanted, str):
         return wanted
     spec = wanted or engine.setting("embedder") or "static"
-    chosen = embedder_from(spec)
-    if wanted is not None and engine.setting("embedder") != wanted:
+    chosen = embedder_from(spec, api_key=api_key)
+    if wanted is not None and not engine.is_read_only and engine.setting("embedder") != wanted:
         engine.set_setting("embedder", wanted)
     return chosen
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import BadInput
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "wants_color"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,20 @@ def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
         data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
         given["path"] = str(data / "pinyon" / "memory.db")
     return Settings(**given)  # type: ignore[arg-type]  # names checked above, values are texts
+
+
+def wants_color(environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether a terminal may be written to in colour: ``NO_COLOR`` is empty and the terminal is not dumb.
+
+    Args:
+        environment: Variables; the process's own when None.
+
+    Example:
+        >>> wants_color({"NO_COLOR": "1"})
+        False
+    """
+    env = os.environ if environment is None else environment
+    return not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
 def _file(path: Path) -> dict[str, object]:

@@ -112,8 +112,8 @@ class HashEmbedder:
         return row
 
     def _word(self, word: str) -> NDArray[np.float32]:
-        seed = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
-        row = np.random.default_rng(list(seed)).standard_normal(self._dimensions).astype(np.float32)
+        stream = hashlib.shake_128(word.encode("utf-8", "surrogatepass")).digest(4 * self._dimensions)
+        row = (np.frombuffer(stream, dtype="<u4") / 2.0**31 - 1.0).astype(np.float32)  # (E,) uniform in [-1, 1)
         unit: NDArray[np.float32] = row / np.float32(np.linalg.norm(row))
         return unit
 

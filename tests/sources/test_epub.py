@@ -8,8 +8,6 @@ from samples import epub, only, slices
 from pinyon.errors import UnreadableSource
 from pinyon.sources import read_bytes
 
-pytest.importorskip("selectolax")
-
 
 def test_the_pages_of_the_spine_become_one_document() -> None:
     found = only(read_bytes(epub({"b.xhtml": "<h1>One</h1><p>x</p>", "a.xhtml": "<h1>Two</h1>"}), "a.epub"))

@@ -6,8 +6,6 @@ from samples import check_blocks, only, slices
 from pinyon.errors import UnreadableSource
 from pinyon.sources import Limits, read_bytes
 
-pytest.importorskip("selectolax")
-
 
 def test_words_and_structure_survive_and_the_rest_is_dropped() -> None:
     page = b"""<!doctype html><html lang="en"><head><title>Site</title><meta name="author" content="Ana"></head><body>

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import io
 
+import pypdf
 import pytest
 from samples import only, pdf, slices
 
 from pinyon.errors import UnreadableSource
 from pinyon.sources import Limits, read_bytes
-
-pypdf = pytest.importorskip("pypdf")
 
 
 def test_blocks_know_their_page() -> None:

@@ -23,12 +23,6 @@ WHOLE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def all_parsers() -> None:
-    for module in ("selectolax", "pypdf"):
-        pytest.importorskip(module)
-
-
 def check(data: bytes, name: str) -> None:
     try:
         found = read_bytes(data, name)
@@ -41,7 +35,6 @@ def check(data: bytes, name: str) -> None:
     assert "\n" not in sentence
 
 
-@pytest.mark.usefixtures("all_parsers")
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(STARTS), st.binary(max_size=300), st.sampled_from(SUFFIXES))
 @example(b"", b"\x1c", ".csv")
@@ -49,14 +42,12 @@ def test_random_bytes_are_read_or_refused(start: bytes, data: bytes, suffix: str
     check(start + data, "a" + suffix)
 
 
-@pytest.mark.usefixtures("all_parsers")
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=200), st.sampled_from(SUFFIXES))
 def test_random_text_is_read_or_refused(text: str, suffix: str) -> None:
     check(text.encode("utf-8", "replace"), "a" + suffix)
 
 
-@pytest.mark.usefixtures("all_parsers")
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(WHOLE), st.integers(0, 2000), st.integers(1, 255), st.booleans())
 def test_whole_files_with_one_wound_are_read_or_refused(data: bytes, place: int, change: int, is_cut: bool) -> None:

@@ -15,6 +15,7 @@ from .scope import Scope
 
 __all__ = ["Cube", "Draft", "Version", "check_metadata", "cube_to_json", "seal_hash", "seal_id"]
 
+_DEEPEST = 100  # levels of metadata; parsers of JSON give up at some hundreds
 ID_LENGTH = 32
 """Hexadecimal digits of an id, 128 bits: two different cubes share one with probability below 1e-20 at a billion cubes."""
 
@@ -109,13 +110,18 @@ def seal_id(draft: Draft, owner: Scope, space: str, *, nonce: int = 0) -> str:
         nonce: Above 0 when the same content comes back after it was changed or forgotten.
     """
     key = draft.key or canonical(payload_to_json(draft.payload))
-    text = f"{space}\x00{owner.tenant}\x00{owner.user}\x00{owner.agent}\x00{nonce}\x00{key}"
+    walls = "\x00".join(wall or "" for wall in (owner.tenant, owner.user, owner.agent))  # no name is empty or holds NUL
+    text = f"{space}\x00{walls}\x00{nonce}\x00{key}"
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
 def seal_hash(payload: Payload, header: Header, parent: str) -> str:
     """Return the seal of a version: SHA-256 over its parent's seal, its payload and its header."""
-    text = f"{parent}\n{canonical(payload_to_json(payload))}\n{canonical(header_to_json(header))}"
+    if isinstance(payload, Text):  # nine of ten bytes are the words: they are hashed as they are
+        body = f"text\n{payload.format}\n{len(payload.content)}\n{payload.content}"
+    else:
+        body = canonical(payload_to_json(payload))
+    text = f"{parent}\n{body}\n{canonical(header_to_json(header))}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -123,7 +129,8 @@ def check_metadata(value: object) -> dict[str, Json]:
     """Return metadata as a plain JSON object.
 
     Raises:
-        BadInput: It is no object with text keys, or holds something that JSON cannot say (NaN, bytes, a cycle).
+        BadInput: It is no object with text keys, holds something that JSON cannot say (NaN, bytes, a cycle), or is
+            nested deeper than 100 levels.
     """
     if not isinstance(value, Mapping):
         raise BadInput(f"metadata must be a JSON object, got {type(value).__name__}", hint='for example {"topic": "x"}')
@@ -135,9 +142,22 @@ def check_metadata(value: object) -> dict[str, Json]:
         canonical(plain).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"metadata cannot be written as JSON: {error}") from error
-    if plain.keys() != value.keys():
-        raise BadInput("the keys of metadata must be text")
+    _check_shape(value, 1)
     return plain
+
+
+def _check_shape(value: object, depth: int) -> None:
+    """Refuse what `json.dumps` lets pass: keys that it would turn into text, and a depth that ends other parsers."""
+    if isinstance(value, (Mapping, list, tuple)) and value and depth > _DEEPEST:
+        raise BadInput(f"metadata is nested deeper than {_DEEPEST} levels")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise BadInput(f"the keys of metadata must be text, got {key!r}")
+            _check_shape(inner, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_shape(inner, depth + 1)
 
 
 def cube_to_json(cube: Cube) -> dict[str, Json]:

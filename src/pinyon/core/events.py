@@ -81,6 +81,9 @@ def chain_of(
     detail: Mapping[str, Json],
 ) -> str:
     """Return the chain value of an entry that follows `previous`."""
-    who = [actor.tenant, actor.user, actor.agent, actor.session]
-    text = canonical([previous, seq, micros(time), op, who, space, cube, row, version, hash, dict(detail)])
+    who = (actor.tenant, actor.user, actor.agent, actor.session)
+    parts = (previous, seq, micros(time), op, *who, space, cube, row, version, hash)
+    said = canonical(dict(detail)) if detail else ""
+    # No part holds a control character, so the joined text names its parts without doubt; "\x1e" stands for none.
+    text = "\x1f".join("\x1e" if part is None else str(part) for part in parts) + f"\x1f{said}"
     return hashlib.sha256(text.encode()).hexdigest()

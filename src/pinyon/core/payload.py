@@ -115,7 +115,11 @@ Payload = Text | State | Delta
 
 def canonical(value: object) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces, real characters."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Made once, because `json.dumps` with options makes an encoder for every call."""
 
 
 def digest(text: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..errors import BadInput
 from .clock import instant
 from .cube import Cube
-from .header import Header
+from .header import Header, State_
 from .payload import Json, Kind
 from .scope import DEFAULT_SPACE, Scope
 
@@ -32,7 +33,7 @@ __all__ = [
 Op = Literal["eq", "ne", "in", "gt", "ge", "lt", "le"]
 OPS: tuple[Op, ...] = ("eq", "ne", "in", "gt", "ge", "lt", "le")
 TAG_KEY = "\x00tag"
-"""Key under which tags stand among the facets; no metadata key can collide, because names hold no NUL."""
+"""Key under which tags stand among the facets; metadata of this name is kept but cannot be filtered on."""
 _DEEPEST = 16  # levels of nested metadata that can be filtered on; what lies deeper is kept but not indexed
 
 
@@ -57,7 +58,8 @@ def facets(header: Header) -> tuple[Facet, ...]:
         return ()
     found = {Facet(TAG_KEY, _spell(tag)[0]): None for tag in header.tags}
     for facet in _flatten("", dict(header.metadata), 0):
-        found.setdefault(facet)
+        if facet.key != TAG_KEY:
+            found.setdefault(facet)
     return tuple(found)
 
 
@@ -90,10 +92,19 @@ def _spell(value: Json) -> tuple[str, float | None]:
         try:
             number = float(value)
         except OverflowError:
-            return json.dumps(value), None
+            return _digits(value), None
+        if not math.isfinite(number):
+            raise BadInput(f"a filter compares with finite numbers, got {value!r}")
         exact = int(value) if number.is_integer() else value
         return json.dumps(exact), number
     raise BadInput(f"a filter compares with a text, number, true, false or null, got {value!r}")
+
+
+def _digits(value: Json) -> str:
+    try:
+        return json.dumps(value)
+    except ValueError as error:
+        raise BadInput("a number of over 4,300 digits cannot be compared with") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +134,12 @@ class Condition:
             isinstance(self.value, bool) or not isinstance(self.value, (int, float, str))
         ):
             raise BadInput(f"{self.op!r} needs a number or a text, got {self.value!r}")
-        self.spelled()
+        spelled = self.spelled()
+        if self.op in ("gt", "ge", "lt", "le") and spelled[0][1] is None and not isinstance(self.value, str):
+            raise BadInput(f"{self.op!r} needs a number below 1e308, got one of {len(spelled[0][0])} digits")
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.op, self.spelled()))  # a list has no hash of its own
 
     def spelled(self) -> tuple[tuple[str, float | None], ...]:
         """Return the values to compare with, in the spelling of `Facet`."""
@@ -273,15 +289,33 @@ def where_from(filters: Mapping[str, object]) -> Where:
     for name in ("since", "until"):
         if given.get(name) is not None:
             given[name] = instant(given[name])  # type: ignore[arg-type]  # whatever it is, instant says so
-    for name in ("tags", "kinds", "states"):
-        value = given.get(name)
-        if isinstance(value, str):
-            given[name] = (value,)
-        elif value is not None:
-            given[name] = tuple(value)  # type: ignore[arg-type]
-    metadata = given.get("metadata")
-    if isinstance(metadata, Mapping):
+    for name in ("speaker", "source", "session", "thread"):
+        if not isinstance(given.get(name), (str, type(None))):
+            raise BadInput(f"the filter {name!r} compares with a text, got {given[name]!r}")
+    if given.get("tags") is not None:
+        given["tags"] = _texts("tags", given["tags"], ())
+    if given.get("kinds") is not None:
+        given["kinds"] = tuple(Kind(kind) for kind in _texts("kinds", given["kinds"], tuple(Kind)))
+    if given.get("states") is not None:
+        given["states"] = _texts("states", given["states"], get_args(State_))
+    if isinstance(metadata := given.get("metadata"), Mapping):
         given["metadata"] = conditions_from(metadata)
-    if "kinds" in given:
-        given["kinds"] = tuple(Kind(str(kind)) for kind in given["kinds"])  # type: ignore[attr-defined]
-    return Where(**given)  # type: ignore[arg-type]
+    elif metadata is not None:
+        given["metadata"] = _conditions(metadata)
+    return Where(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked
+
+
+def _texts(name: str, value: object, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    for text in texts:
+        if not isinstance(text, str):
+            raise BadInput(f"the filter {name!r} takes texts, got {value!r}")
+        if allowed and text not in allowed:
+            raise BadInput(f"{text!r} is not among the {name}", hint=f"use one of {', '.join(allowed)}")
+    return tuple(texts)
+
+
+def _conditions(value: object) -> tuple[Condition, ...]:
+    if isinstance(value, (list, tuple)) and all(isinstance(item, Condition) for item in value):
+        return tuple(value)
+    raise BadInput(f"the filter 'metadata' takes an object, got {value!r}", hint='for example {"topic": "x"}')

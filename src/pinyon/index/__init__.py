@@ -4,6 +4,7 @@ from .analyze import Analyzer
 from .base import Found, Leg
 from .dense import Dense
 from .fuse import FuseConfig, fuse
+from .graph import GraphConfig
 from .lexical import Lexical, LexicalConfig
 from .search import IndexConfig, Ranking, SearchIndex, index_text
 from .table import Region, Table
@@ -13,6 +14,7 @@ __all__ = [
     "Dense",
     "Found",
     "FuseConfig",
+    "GraphConfig",
     "IndexConfig",
     "Leg",
     "Lexical",

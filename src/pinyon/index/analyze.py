@@ -23,6 +23,7 @@ _WORD = re.compile(r"\w+", re.UNICODE)
 _UNSPACED = re.compile(  # scripts written without spaces: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
+_NO_WORD = re.compile(r"[^\w\s!-~]+")  # among these are the marks that are written over letters; none is a letter itself
 _LONGEST_TERM = 64  # characters; what is longer is a key or an encoded blob and is cut
 
 
@@ -59,8 +60,9 @@ class Analyzer:
         text = text.lower()
         if text.isascii():
             return [word[:_LONGEST_TERM] for word in _WORD.findall(text)]
-        text = unicodedata.normalize("NFKD", text)
-        text = "".join(c for c in text if not unicodedata.combining(c))
+        text = _NO_WORD.sub(_without_marks, unicodedata.normalize("NFKD", text))
+        if not _UNSPACED.search(text):
+            return [word[:_LONGEST_TERM] for word in _WORD.findall(text)]
         words: list[str] = []
         for word in _WORD.findall(text):
             if _UNSPACED.search(word):
@@ -68,6 +70,10 @@ class Analyzer:
             else:
                 words.append(word[:_LONGEST_TERM])
         return words
+
+
+def _without_marks(found: re.Match[str]) -> str:
+    return "".join(c for c in found.group() if not unicodedata.combining(c))
 
 
 def _pairs(word: str) -> list[str]:

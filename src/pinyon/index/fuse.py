@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FuseConfig", "fuse", "scaled"]
+__all__ = ["FuseConfig", "Scale", "best_of", "fuse"]
 
 Scores = NDArray[np.float32]
+_BLOCK = 512  # scores of which the highest is looked at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,38 +24,69 @@ class FuseConfig:
     speaker: float = 0.2  # ../MEASURED; without it 75.5
 
 
-def scaled(scores: Scores, mask: NDArray[np.bool_]) -> Scores:
-    """Return scores shifted and stretched so that the best admitted one is 1 and the mean of them 0, floored at 0."""
-    inside = scores[mask]
-    if not len(inside):
-        return np.zeros_like(scores)
-    low, high = float(inside.mean()), float(inside.max())
-    if high <= low:
-        return np.zeros_like(scores)
-    out: Scores = np.maximum((scores - np.float32(low)) / np.float32(high - low), 0).astype(np.float32)
-    return out
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How inner products become scores: the mean over the admitted cubes is 0 and their best 1, floored at 0."""
+
+    mean: float = 0.0
+    best: float = 0.0
+
+    @classmethod
+    def of(cls, scores: Scores) -> Scale:
+        """Return the scale of inner products, (N,)."""
+        if not len(scores):
+            return cls()
+        return cls(float(scores.mean(dtype=np.float64)), float(scores.max()))
+
+    def apply(self, scores: Scores) -> Scores:
+        """Return inner products as scores, (N,)."""
+        if self.best <= self.mean:
+            return np.zeros_like(scores)
+        out = scores - np.float32(self.mean)
+        out *= np.float32(1.0 / (self.best - self.mean))
+        np.maximum(out, np.float32(0), out=out)
+        return out
 
 
 def fuse(
+    places: NDArray[np.intp],
     lexical: Scores,
-    dense: Scores | None,
+    dense: Scores,
     named: NDArray[np.bool_] | None,
-    mask: NDArray[np.bool_],
+    scale: Scale,
     config: FuseConfig,
 ) -> Scores:
-    """Return the summed score of every slot, 0 outside the mask.
+    """Return the summed scores of N admitted slots.
 
     Args:
-        lexical: Scores of words, >= 0, (N,).
-        dense: Inner products, (N,), or None.
-        named: Slots whose speaker the question names, (N,), or None.
-        mask: Which slots may be seen, (N,).
+        places: Which of these matched in words, (M,), no place twice.
+        lexical: Their scores of words, >= 0, (M,); the highest becomes 1.
+        dense: Inner products of all, (N,); zeros when there is no vector.
+        named: Of which the question names the speaker, (N,), or None; it counts where anything else does.
+        scale: Of the inner products.
+        config: Weights.
     """
+    total = scale.apply(dense)
+    total *= np.float32(config.dense)
     best = float(lexical.max()) if len(lexical) else 0.0
-    total = lexical / np.float32(best) if best > 0 else np.zeros_like(lexical)
-    if dense is not None:
-        total = total + np.float32(config.dense) * scaled(dense, mask)
+    if best > 0:
+        total[places] += lexical * np.float32(1.0 / best)
     if named is not None:
-        total = total + np.float32(config.speaker) * (named & (total > 0))
-    out: Scores = np.where(mask, total, 0).astype(np.float32)
-    return out
+        total += np.float32(config.speaker) * (named & (total > 0))
+    return total
+
+
+def best_of(scores: Scores, k: int) -> NDArray[np.intp]:
+    """Return the places of the k highest positive scores, best first, earlier places first among equals.
+
+    The k highest maxima of blocks stand in k different places, so nothing below the lowest of them is among the best.
+    """
+    edge = np.float32(0)
+    whole = len(scores) // _BLOCK
+    if whole > k:
+        maxima = scores[: whole * _BLOCK].reshape(whole, _BLOCK).max(axis=1)
+        edge = np.partition(maxima, whole - k)[whole - k]
+    places = np.flatnonzero(scores >= edge) if edge > 0 else np.flatnonzero(scores > 0)
+    order = np.argsort(-scores[places], kind="stable")
+    best: NDArray[np.intp] = places[order][:k]
+    return best

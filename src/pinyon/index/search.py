@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -14,21 +15,28 @@ from numpy.typing import NDArray
 
 from ..core.cube import Cube
 from ..core.events import Event, Head
+from ..core.payload import Kind
 from ..core.render import introduction
 from ..core.where import View
+from ..errors import MissingExtra
 from .analyze import Analyzer
 from .base import Found, Leg
 from .dense import Dense
-from .fuse import FuseConfig, fuse
-from .lexical import Lexical, LexicalConfig
+from .fuse import FuseConfig, Scale, best_of, fuse
+from .graph import Graph, GraphConfig
+from .lexical import Lexical, LexicalConfig, LexicalScores
 from .snapshot import Manifest, Snapshots
 from .table import Region, Table
 
 __all__ = ["IndexConfig", "Journal", "Ranking", "SearchIndex", "index_text"]
 
 Scores = NDArray[np.float32]
+Slots = NDArray[np.intp]
+_BATCH = 2048  # entries of the journal read together
 _SAVE_AFTER = 1000  # cubes that a new process would have to read again: about 50 ms of work
+_GONE_SHARE = 4  # a snapshot leaves out the slots of cubes that are gone when they are more than a quarter
 _EXPLAINED = 20  # hits that are told their rank in every leg
+_AWAITED = 64  # cubes whose vector is looked for at a question, the longest waiting first
 
 
 class _VectorRows(Protocol):
@@ -57,6 +65,7 @@ class IndexConfig:
 
     lexical: LexicalConfig = LexicalConfig()
     fuse: FuseConfig = FuseConfig()
+    graph: GraphConfig = GraphConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,26 @@ class Ranking:
     found: tuple[Found, ...]
     considered: int
     terms: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The slots that may be among the best, with what each leg says of them.
+
+    Args:
+        slots: Ascending, (M,); all that the region admits, unless a graph named them.
+        dense: Inner products, (M,), or None.
+        places: Which of them matched in words.
+        words: What was said of these, in the order of `places`.
+        scale: Of the inner products.
+    """
+
+    slots: Slots
+    dense: Scores | None
+    places: Slots
+    lexical: Scores
+    legs: Mapping[str, Scores]
+    scale: Scale
 
 
 def index_text(cube: Cube) -> str:
@@ -112,14 +141,24 @@ class SearchIndex:
         self._table = Table()
         self._lexical = Lexical(self._config.lexical)
         self._dense = Dense(dimensions)
-        self._lacking: set[int] = set()
+        self._names = _Names()
+        self._graph: Graph | None = None
+        self._graph_file: Path | None = None
+        self._lacking: dict[int, None] = {}  # rows, the longest waiting first
         self._head = Head()
         self._saved_size = 0
+        self._has_forgotten = False
+        self._is_restored = False
         self._load()
 
     def __len__(self) -> int:
         """Return the number of cubes that can be found."""
-        return int(np.count_nonzero(self._table.column("alive")))
+        return self._table.alive
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it began from a snapshot, and so need not read the journal from the start."""
+        return self._is_restored
 
     @property
     def lacking(self) -> int:
@@ -133,18 +172,20 @@ class SearchIndex:
         found = self._snapshots.load(wanted)
         if found is None:
             return
-        manifest, arrays, vectors = found
+        manifest, vectors = found.manifest, found.vectors
         entry = self._source.journal(manifest.seq - 1, 1)
         if vectors.shape[1] != self._dense.dimensions or not entry or entry[0].chain != manifest.chain:
             return  # the store has another history now: it was restored from a copy
-        self._table = Table.restored({n[6:]: a for n, a in arrays.items() if n.startswith("table.")})
-        self._lexical = Lexical.restored(
-            {n[8:]: a for n, a in arrays.items() if n.startswith("lexical.")}, self._config.lexical
-        )
+        self._table = Table.restored(_within(found.arrays, "table."))
+        self._lexical = Lexical.restored(_within(found.arrays, "lexical."), self._config.lexical)
         self._dense = Dense(self._dense.dimensions, vectors)
-        self._lacking = set(manifest.lacking)
+        self._lacking = dict.fromkeys(manifest.lacking)
         self._head = Head(manifest.seq, manifest.chain)
         self._saved_size = len(self._table)
+        self._is_restored = True
+        if found.graph is not None:
+            self._graph = Graph.opened(found.graph, manifest.covered, self._dense.dimensions, self._config.graph)
+            self._graph_file = None if self._graph is None else found.graph
 
     def follow(self, progress: Callable[[int], object] | None = None) -> int:
         """Read what the journal says since the last time, and return the number of entries read.
@@ -154,7 +195,7 @@ class SearchIndex:
         """
         with self._lock:
             read = 0
-            while events := self._source.journal(self._head.seq, 2048):
+            while events := self._source.journal(self._head.seq, _BATCH):
                 self._take(events)
                 last = events[-1]
                 self._head = Head(last.seq, last.chain)
@@ -164,44 +205,62 @@ class SearchIndex:
                 fresh = len(self._table) - self._saved_size
                 if fresh > max(20_000, self._saved_size):  # doubling: a killed import is not read again from the start
                     self._save()
-            if self._lacking:
-                self._fill(sorted(self._lacking))
+                elif self._lexical.is_due:
+                    self._lexical.merge(self._table.column("alive"))
+            self._await()
             return read
 
     def _take(self, events: Sequence[Event]) -> None:
-        rows = list(dict.fromkeys(event.row for event in events))
-        cubes = self._source.by_rows(rows)
-        fresh: list[int] = []
-        version = self._table.column("version")
-        for row in rows:
-            cube, slot = cubes.get(row), self._table.slot(row)
+        rows = np.array(list(dict.fromkeys(event.row for event in events)), dtype=np.int64)
+        cubes = self._source.by_rows(rows.tolist())
+        slots = self._table.slots_of(rows)
+        known = np.where(slots >= 0, self._table.column("version")[slots] if len(self._table) else 0, -1)
+        fresh: list[Cube] = []
+        for row, slot, version in zip(rows.tolist(), slots.tolist(), known.tolist(), strict=True):
+            cube = cubes.get(row)
             if cube is None:
-                self._table.drop(row)
-                self._lacking.discard(row)
-            elif slot is None or int(version[slot]) != cube.version:
-                terms = self._analyzer.terms(index_text(cube))
-                self._lexical.add(self._table.add(cube, len(terms)), terms)
-                fresh.append(row)
-                version = self._table.column("version")
+                self._forget(row, slot)
+            elif version != cube.version:
+                fresh.append(cube)
+        if not fresh:
+            return
+        terms = [self._analyzer.terms(index_text(cube)) for cube in fresh]
+        first = self._table.add_many(fresh, [len(found) for found in terms])
+        self._lexical.add_many(first, terms)
         self._dense.reserve(len(self._table))
-        if self._embedder and fresh:
-            self._lacking.update(fresh)
-            self._fill(fresh)
+        if self._embedder:
+            texts = [cube.row for cube in fresh if cube.kind is Kind.TEXT]
+            for row in texts:
+                self._lacking.pop(row, None)  # a next version waits at the end
+            self._lacking.update(dict.fromkeys(texts))
+            self._fill(texts)
 
-    def _fill(self, rows: Sequence[int]) -> None:
-        """Fetch vectors that have come in the meantime."""
+    def _forget(self, row: int, slot: int) -> None:
+        """Take out a cube that the store no longer has."""
+        self._has_forgotten = True
+        self._lacking.pop(row, None)
+        if slot >= 0:
+            self._table.drop(row)
+            self._dense.clear(np.array([slot], dtype=np.intp))
+
+    def _await(self) -> None:
+        """Fetch vectors that have come in the meantime, as long as those that wait longest have come."""
+        while self._lacking:
+            waiting = list(islice(self._lacking, _AWAITED))
+            if not self._fill(waiting):
+                return
+
+    def _fill(self, rows: Sequence[int]) -> int:
+        """Fetch the vectors of rows as far as there are any; return their number."""
         found = self._source.vectors(self._embedder, rows)
-        version = self._table.column("version")
-        kept: list[int] = []
-        slots: list[int] = []
-        for number, (row, made) in enumerate(zip(found.rows.tolist(), found.versions.tolist(), strict=True)):
-            slot = self._table.slot(row)
-            if slot is not None and int(version[slot]) == made:
-                kept.append(number)
-                slots.append(slot)
-                self._lacking.discard(row)
-        if kept:
-            self._dense.put(np.array(slots, dtype=np.int64), found.data[kept].astype(np.float32))
+        slots = self._table.slots_of(found.rows)
+        right = slots >= 0
+        right[right] = self._table.column("version")[slots[right]] == found.versions[right]
+        for row in found.rows[right].tolist():
+            self._lacking.pop(row, None)
+        if right.any():
+            self._dense.put(slots[right], found.data[right])
+        return int(np.count_nonzero(right))
 
     def search(
         self,
@@ -220,66 +279,149 @@ class SearchIndex:
             view: What the caller may see and asks for; conditions on tags and metadata are the store's to check.
             rows: Restrict to these rows, or None.
             k: How many, >= 0.
+
+        Cost: the postings of its terms and one pass over the vectors of the region; beyond 200,000 slots, where the
+            extra ``hnsw`` is there and the region is wide, the postings and a millisecond.
         """
         with self._lock:
             region = self._table.region(view)
             if rows is not None:
-                region = self._table.measure(region.mask & self._table.pick(rows))
+                region = self._table.within(region, rows)
             if not region.size or k <= 0:
                 return Ranking((), region.size, {})
             words = self._lexical.search(self._analyzer.terms(question), self._table, region)
-            meaning = None if vector is None else self._dense.scores(vector)
-            named = self._named(question)
-            total = fuse(words.total, meaning, named, region.mask, self._config.fuse)
-            best = _best(total, k)
-            legs = dict(words.legs)
-            if meaning is not None:
-                legs["dense"] = np.where(region.mask, meaning, 0).astype(np.float32)
-            found = self._explain(best, total, legs, named)
-            return Ranking(found, region.size, words.terms)
+            seen = self._candidates(words, vector, region, k)
+            named = self._named(question, seen.slots)
+            dense = np.zeros(len(seen.slots), dtype=np.float32) if seen.dense is None else seen.dense
+            total = fuse(seen.places, seen.lexical, dense, named, seen.scale, self._config.fuse)
+            best = best_of(total, k)
+            return Ranking(self._explained(best, total, seen, named), region.size, words.terms)
 
-    def _named(self, question: str) -> NDArray[np.bool_] | None:
-        """Return the slots of speakers whom the question names, whole words in any case."""
-        words = set(re.findall(r"\w+", question.lower()))
-        codes = [
-            code
-            for code, name in enumerate(self._table.speakers())
-            if (parts := name.lower().split()) and words >= set(parts)
-        ]
-        return np.isin(self._table.column("speaker"), codes) if codes else None
+    def _candidates(
+        self, words: LexicalScores, vector: NDArray[np.float32] | None, region: Region, k: int
+    ) -> _Candidates:
+        """Choose how inner products are found: for every slot, slot by slot, or where the graph points."""
+        if vector is None:
+            return _Candidates(words.slots, None, np.arange(len(words.slots)), words.total, words.legs, Scale())
+        graph, config = self._graph, self._config.graph
+        size = len(self._table)
+        is_wide = region.size >= max(config.least_admitted, config.least_share * size)
+        if graph is not None and graph.covered >= config.least_slots and is_wide:
+            return self._pointed(graph, words, vector, region, k)
+        if region.slots is not None:
+            slots, places = region.slots, np.searchsorted(region.slots, words.slots)
+            dense = self._dense.scores_at(slots, vector)
+        elif region.is_everything:
+            slots, places = np.arange(size), words.slots
+            dense = self._dense.scores(vector)
+        else:
+            slots = np.flatnonzero(region.mask)
+            places = np.searchsorted(slots, words.slots)
+            dense = self._dense.scores(vector)[slots]
+        return _Candidates(slots, dense, places, words.total, words.legs, Scale.of(dense))
 
-    def _explain(
-        self,
-        best: NDArray[np.int64],
-        total: Scores,
-        legs: Mapping[str, Scores],
-        named: NDArray[np.bool_] | None,
+    def _pointed(
+        self, graph: Graph, words: LexicalScores, vector: NDArray[np.float32], region: Region, k: int
+    ) -> _Candidates:
+        """Score what the graph points at, what came after it was built, and the best by words."""
+        config = self._config.graph
+        share = region.size / len(region.mask)
+        near = graph.near(vector, int(max(config.candidates, 2 * k) / share))
+        near = near[region.mask[near]]
+        late = np.flatnonzero(region.mask[graph.covered :]) + graph.covered
+        if len(late):
+            late = late[np.sort(best_of(self._dense.scores_at(late, vector), max(config.candidates, k)))]
+        chosen = np.sort(best_of(words.total, max(config.pool, k)))
+        slots = np.union1d(np.concatenate((near, late)), words.slots[chosen])
+        dense = self._dense.scores_at(slots, vector)
+        places = np.searchsorted(slots, words.slots[chosen])
+        scale = Scale(graph.mean(vector, self._dense, region.mask), float(dense.max()) if len(dense) else 0.0)
+        legs = {name: scores[chosen] for name, scores in words.legs.items()}
+        return _Candidates(slots, dense, places, words.total[chosen], legs, scale)
+
+    def _named(self, question: str, slots: Slots) -> NDArray[np.bool_] | None:
+        """Return which slots are of speakers whom the question names, whole words in any case."""
+        codes = self._names.among(question, self._table.speakers())
+        if not codes:
+            return None
+        speaker = self._table.column("speaker")
+        said = speaker if len(slots) == len(speaker) else speaker[slots]
+        if len(codes) == 1:
+            return np.asarray(said == codes[0])
+        return np.isin(said, codes)
+
+    def _explained(
+        self, best: Slots, total: Scores, seen: _Candidates, named: NDArray[np.bool_] | None
     ) -> tuple[Found, ...]:
-        row = self._table.column("row")
-        out: list[Found] = []
-        for place, slot in enumerate(best.tolist()):
-            said: dict[str, Leg] = {}
-            for name, scores in legs.items():
-                score = float(scores[slot])
-                if score > 0:
-                    rank = 1 + int(np.count_nonzero(scores > scores[slot])) if place < _EXPLAINED else 0
-                    said[name] = Leg(score, rank)
-            if named is not None and named[slot]:
-                said["speaker"] = Leg(1.0, 1)
-            out.append(Found(int(row[slot]), float(total[slot]), said))
-        return tuple(out)
+        """Say of each of the best what every leg said; ranks are among the candidates."""
+        said: list[dict[str, Leg]] = [{} for _ in best]
+        at = np.searchsorted(seen.places, best)
+        hits = np.flatnonzero(seen.places[np.minimum(at, len(seen.places) - 1)] == best) if len(seen.places) else at[:0]
+        for name, scores in seen.legs.items():
+            _tell(said, name, scores, hits, at[hits])
+        if seen.dense is not None:
+            _tell(said, "dense", seen.dense, np.arange(len(best)), best)
+        if named is not None:
+            for hit in np.flatnonzero(named[best]).tolist():
+                said[hit]["speaker"] = Leg(1.0, 1)
+        rows, sums = self._table.column("row")[seen.slots[best]].tolist(), total[best].tolist()
+        return tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
 
     def save(self) -> bool:
-        """Write a snapshot when enough has come since the last one; return whether one was written."""
+        """Write a snapshot when enough has come since the last one; return whether one was written.
+
+        One that still holds something of a forgotten cube is replaced in any case.
+        """
         with self._lock:
-            if self._snapshots is None or len(self._table) - self._saved_size < _SAVE_AFTER:
+            if self._snapshots is None:
                 return False
+            self.follow()
+            if len(self._table) - self._saved_size < _SAVE_AFTER and not self._has_forgotten:
+                return False
+            self._extend_graph(self._config.graph.build_s)
             return self._save()
+
+    def build_graph(self) -> bool:
+        """Build the graph to its end and write a snapshot with it, however long it takes; return whether it is there."""
+        with self._lock:
+            self.follow()
+            self._extend_graph(float("inf"))
+            return self._graph is not None and self._save()
+
+    def _extend_graph(self, seconds: float) -> None:
+        """Let the graph catch up with the slots, where there are enough of them and the extra is there."""
+        config = self._config.graph
+        if not self._embedder or self._lacking or len(self._table) < config.least_slots:
+            return
+        self._compact_if_due()
+        try:
+            if self._graph is None:
+                self._graph, self._graph_file = Graph(self._dense.dimensions, config), None
+        except MissingExtra:
+            return  # the exact pass answers as well, only slower
+        late = len(self._table) - self._graph.covered
+        if late * 20 > len(self._table):  # a twentieth is scored exactly in a few milliseconds
+            self._graph.extend(self._dense, self._table.column("alive"), self._graph_file, seconds=seconds)
+
+    def _compact_if_due(self) -> None:
+        gone = len(self._table) - self._table.alive
+        if not gone or not (self._has_forgotten or gone * _GONE_SHARE > len(self._table)):
+            return
+        size = len(self._table)
+        self._lexical.merge(self._table.column("alive"))
+        kept = self._table.compact()
+        renumbered = np.full(size, -1, dtype=np.int32)
+        renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+        self._lexical.compact(renumbered)
+        self._dense.compact(kept)
+        self._names = _Names()
+        self._graph = self._graph_file = None
 
     def _save(self) -> bool:
         if self._snapshots is None:
             return False
-        self._lexical.merge(self._table.column("alive").astype(np.bool_))
+        self._compact_if_due()
+        self._lexical.merge(self._table.column("alive"))
         arrays = {f"table.{n}": a for n, a in self._table.arrays().items()}
         arrays |= {f"lexical.{n}": a for n, a in self._lexical.arrays().items()}
         manifest = Manifest(
@@ -288,11 +430,20 @@ class SearchIndex:
             self._head.chain,
             self._analyzer.fingerprint,
             self._embedder,
-            tuple(sorted(self._lacking)),
+            tuple(self._lacking),
+            0 if self._graph is None else self._graph.covered,
         )
-        written = self._snapshots.save(manifest, arrays, self._dense.matrix())
+        shape = (len(self._table), self._dense.dimensions)
+        write_graph = None if self._graph is None else self._graph.save
+        mapped = self._snapshots.save(manifest, arrays, self._dense.parts(), shape, write_graph)
+        if mapped is None:
+            return False
+        self._dense = Dense(self._dense.dimensions, mapped)  # what lies in the file need not lie in memory
         self._saved_size = len(self._table)
-        return written
+        self._has_forgotten = False
+        if any(event.op == "forget" for event in self._source.journal(self._head.seq, _BATCH)):
+            self.forget_snapshot()  # somebody forgot a cube meanwhile, and did not see this snapshot
+        return True
 
     def forget_snapshot(self) -> None:
         """Drop the snapshot on disk, because it holds terms and vectors of what was just forgotten."""
@@ -302,22 +453,43 @@ class SearchIndex:
                 self._saved_size = 0
 
     def problems(self, rows: Iterable[int]) -> list[str]:
-        """Compare with the rows that should be found, and return what disagrees."""
+        """Compare with the rows that should be found, and the snapshot with its checksums; return what disagrees."""
         with self._lock:
             alive = self._table.column("alive")
             mine = set(self._table.column("row")[alive].tolist())
+            out = [] if self._snapshots is None else self._snapshots.problems()
         wanted = set(rows)
-        out = [f"the index misses {len(wanted - mine)} cubes"] if wanted - mine else []
+        out.extend([f"the index misses {len(wanted - mine)} cubes"] if wanted - mine else [])
         return out + ([f"the index holds {len(mine - wanted)} cubes too many"] if mine - wanted else [])
 
 
-def _best(total: Scores, k: int) -> NDArray[np.int64]:
-    """Return the slots of the k highest positive scores, best first, earlier slots first among equals."""
-    if k < len(total):
-        edge = np.partition(total, len(total) - k)[len(total) - k]
-        slots = np.flatnonzero(total >= max(edge, np.float32(1e-12)))
-    else:
-        slots = np.flatnonzero(total > 0)
-    order = np.argsort(-total[slots], kind="stable")
-    best: NDArray[np.int64] = slots[order][:k]
-    return best
+class _Names:
+    """Speakers by their first word, so that a question is compared with few of them."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._by_word: dict[str, list[tuple[int, frozenset[str]]]] = {}
+
+    def among(self, question: str, speakers: Sequence[str]) -> list[int]:
+        """Return the codes of speakers all of whose words stand in the question."""
+        for code in range(self._read, len(speakers)):
+            parts = speakers[code].lower().split()
+            if parts:
+                self._by_word.setdefault(parts[0], []).append((code, frozenset(parts)))
+        self._read = len(speakers)
+        words = set(re.findall(r"\w+", question.lower()))
+        return [code for word in words for code, parts in self._by_word.get(word, ()) if words >= parts]
+
+
+def _tell(said: Sequence[dict[str, Leg]], name: str, scores: Scores, hits: Slots, places: Slots) -> None:
+    """Add to each hit its score in a leg, with its rank among all scores of the leg."""
+    ranked = scores[places[: np.searchsorted(hits, _EXPLAINED)]]
+    above = scores[scores > ranked.min()] if len(ranked) else scores[:0]  # few, as a rule: counting in them is cheap
+    for hit, score in zip(hits.tolist(), scores[places].tolist(), strict=True):
+        if score > 0:
+            rank = 1 + int(np.count_nonzero(above > np.float32(score))) if hit < _EXPLAINED else 0
+            said[hit][name] = Leg(score, rank)
+
+
+def _within(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}

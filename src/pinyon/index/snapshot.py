@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import os
-import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-__all__ = ["Manifest", "Snapshots"]
+__all__ = ["Loaded", "Manifest", "Snapshots"]
 
-_FORMAT = 1
+_FORMAT = 2
 _CURRENT = "CURRENT"
+_TRIES = 3  # to open a snapshot while another process replaces it
+_ALIGNED_BYTES = 64  # a cache line
+_BLOCK_BYTES = 1 << 20  # under one checksum
+_CHECKED_BLOCKS = {"arrays": 64, "vectors": 16}  # compared at opening, evenly spread: 50 ms; `problems` compares all
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Manifest:
         analyzer: Fingerprint of the words.
         embedder: Fingerprint of the vectors, or an empty text.
         lacking: Rows whose vectors were not there yet.
+        covered: Slots that the graph was made from; 0 without one.
     """
 
     identity: str
@@ -40,13 +46,32 @@ class Manifest:
     analyzer: str
     embedder: str
     lacking: tuple[int, ...] = ()
+    covered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A snapshot that was found.
+
+    Args:
+        manifest: What it was made from.
+        arrays: By name; mapped from the file, not to be written.
+        vectors: (N, E), mapped; what is written to them stays in this process.
+        graph: The file of the graph, compared with its checksums in whole, or None when there is none that is sound.
+    """
+
+    manifest: Manifest
+    arrays: Mapping[str, NDArray[np.generic]]
+    vectors: NDArray[np.float32]
+    graph: Path | None
 
 
 class Snapshots:
     """The snapshots of one store in a folder beside it.
 
-    A snapshot is two files with an epoch in their names and an entry ``CURRENT`` that names them with their checksums;
-    ``CURRENT`` is written aside, flushed and renamed last, so that a reader sees the old snapshot or the new one.
+    A snapshot is two or three files with an epoch in their names and an entry ``CURRENT`` that names them with their
+    checksums; ``CURRENT`` is written aside, flushed and renamed last, so that a reader sees the old snapshot or the new
+    one.
 
     Args:
         folder: Made when the first snapshot is written.
@@ -55,96 +80,227 @@ class Snapshots:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, wanted: Manifest) -> tuple[Manifest, dict[str, NDArray[np.generic]], NDArray[np.float32]] | None:
+    def load(self, wanted: Manifest) -> Loaded | None:
         """Return the snapshot of this store, analyzer and embedder, or None when there is no sound one.
 
         Args:
             wanted: Its identity, analyzer and embedder must be those of the snapshot; seq and chain are ignored.
         """
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):  # either there is none, or it was replaced while it was being opened
+                return self._load(wanted)
+        return None
+
+    def _load(self, wanted: Manifest) -> Loaded | None:
         try:
-            said = json.loads((self.folder / _CURRENT).read_text(encoding="utf-8"))
+            said = self._said()
             manifest = Manifest(**{**said["manifest"], "lacking": tuple(said["manifest"]["lacking"])})
-            if said["format"] != _FORMAT or (manifest.identity, manifest.analyzer, manifest.embedder) != (
+            if (manifest.identity, manifest.analyzer, manifest.embedder) != (
                 wanted.identity,
                 wanted.analyzer,
                 wanted.embedder,
             ):
                 return None
-            data = (self.folder / said["arrays"]["file"]).read_bytes()
-            if zlib.crc32(data) != said["arrays"]["crc"]:
+            files = said["files"]
+            if not all(self._is_sound(files[name], most) for name, most in _CHECKED_BLOCKS.items()):
                 return None
-            arrays = dict(np.load(io.BytesIO(data), allow_pickle=False))
-            vectors = np.load(self.folder / said["vectors"]["file"], mmap_mode="r", allow_pickle=False)
-            if not _sound(vectors, said["vectors"]["crcs"]):
-                return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            room = np.memmap(self.folder / files["arrays"]["file"], dtype=np.uint8, mode="r")
+            arrays = {name: _view(room, *place) for name, place in said["arrays"].items()}
+            shape = (int(said["shape"][0]), int(said["shape"][1]))
+            vectors = _mapped(self.folder / files["vectors"]["file"], shape)
+            graph = None
+            if "graph" in files and self._is_sound(files["graph"], None):  # whole, because compiled code trusts it
+                graph = self.folder / files["graph"]["file"]
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None  # derived: whatever is wrong with it, the journal has everything
-        return manifest, arrays, vectors
+        return Loaded(manifest, arrays, vectors, graph)
 
-    def save(self, manifest: Manifest, arrays: Mapping[str, NDArray[np.generic]], vectors: NDArray[np.float32]) -> bool:
-        """Replace the snapshot; return False when another process is doing so, or the disk does not allow it."""
+    def save(
+        self,
+        manifest: Manifest,
+        arrays: Mapping[str, NDArray[np.generic]],
+        vectors: Iterable[NDArray[np.float32]],
+        shape: tuple[int, int],
+        write_graph: Callable[[Path], object] | None = None,
+    ) -> NDArray[np.float32] | None:
+        """Replace the snapshot.
+
+        Args:
+            manifest: What it is made from.
+            arrays: By name.
+            vectors: The rows, some at a time, in order.
+            shape: Of all of them together, (N, E).
+            write_graph: Writes the graph to a file, or None when there is none.
+
+        Returns:
+            The vectors as they now lie in the file, mapped; None when another process is writing, or the disk does not
+            allow it.
+        """
+        epoch = f"{manifest.seq}-{os.urandom(4).hex()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "lock", timeout=0):
-                self._write(manifest, arrays, vectors)
-        except Timeout:
-            return False
-        except OSError:
-            return False  # derived: a full disk or a folder without write access costs only time at the next start
-        return True
+                try:
+                    self._write(epoch, manifest, arrays, vectors, shape, write_graph)
+                    mapped = _mapped(self.folder / f"{epoch}.vectors", shape)
+                finally:
+                    self._tidy()
+        except (Timeout, OSError):
+            return None  # derived: a full disk or a folder without write access costs only time at the next start
+        return mapped
 
     def _write(
-        self, manifest: Manifest, arrays: Mapping[str, NDArray[np.generic]], vectors: NDArray[np.float32]
+        self,
+        epoch: str,
+        manifest: Manifest,
+        arrays: Mapping[str, NDArray[np.generic]],
+        vectors: Iterable[NDArray[np.float32]],
+        shape: tuple[int, int],
+        write_graph: Callable[[Path], object] | None,
     ) -> None:
-        epoch = f"{manifest.seq}-{os.urandom(4).hex()}"
-        packed = io.BytesIO()
-        np.savez(packed, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub mixes names and options
+        places: dict[str, tuple[str, list[int], int]] = {}
+        files: dict[str, object] = {}
+        with _Written(self.folder / f"{epoch}.arrays") as file:
+            for name, array in arrays.items():
+                file.pad()
+                places[name] = (array.dtype.str, list(array.shape), file.size)
+                file.write(array)
+        files["arrays"] = file.said
+        with _Written(self.folder / f"{epoch}.vectors") as file:
+            for rows in vectors:
+                file.write(rows)
+        files["vectors"] = file.said
+        if write_graph is not None:
+            graph = self.folder / f"{epoch}.graph"
+            write_graph(graph)
+            files["graph"] = _summed(graph)
         said = {
             "format": _FORMAT,
             "manifest": {name: getattr(manifest, name) for name in Manifest.__slots__},
-            "arrays": {"file": f"{epoch}.npz", "crc": zlib.crc32(packed.getbuffer())},
-            "vectors": {"file": f"{epoch}.npy", "crcs": _checksums(vectors)},
+            "arrays": places,
+            "shape": shape,
+            "files": files,
         }
-        _flushed(self.folder / f"{epoch}.npz", packed.getbuffer())
-        with open(self.folder / f"{epoch}.npy", "wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
         aside = self.folder / f"{_CURRENT}.{epoch}"
-        _flushed(aside, json.dumps(said).encode())
+        with _Written(aside) as file:
+            file.write(np.frombuffer(json.dumps(said).encode(), dtype=np.uint8))
         os.replace(aside, self.folder / _CURRENT)
-        for old in self.folder.iterdir():
-            if not old.name.startswith((epoch, "lock")) and old.name != _CURRENT:
-                old.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Drop the snapshot, so that no text of a forgotten cube stays in it."""
+        """Drop the snapshot, so that nothing of a forgotten cube stays in it."""
+        (self.folder / _CURRENT).unlink(missing_ok=True)
         if self.folder.exists():
-            for old in self.folder.iterdir():
-                if old.name != "lock":
-                    old.unlink(missing_ok=True)
+            self._tidy()
 
+    def problems(self) -> list[str]:
+        """Compare every byte with its checksum, and return which files are not what was written."""
+        try:
+            files = self._said()["files"]
+            return [f"{self.folder / f['file']} is damaged" for f in files.values() if not self._is_sound(f, None)]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError):
+            return [f"{self.folder / _CURRENT} cannot be read"]
 
-_BLOCK_ROWS = 65536
+    def _said(self) -> dict:  # type: ignore[type-arg]  # JSON of our own; whoever reads it catches what does not fit
+        said = json.loads((self.folder / _CURRENT).read_text(encoding="utf-8"))
+        if said["format"] != _FORMAT:
+            raise ValueError("another format")
+        return said  # type: ignore[no-any-return]  # the same
 
-
-def _checksums(vectors: NDArray[np.float32]) -> list[int]:
-    return [zlib.crc32(np.ascontiguousarray(vectors[i : i + _BLOCK_ROWS])) for i in range(0, len(vectors), _BLOCK_ROWS)]
-
-
-def _sound(vectors: NDArray[np.float32], crcs: list[int]) -> bool:
-    """Return whether the first and last block are what was written; reading every block would cost a cold start."""
-    if vectors.ndim != 2 or -(-len(vectors) // _BLOCK_ROWS) != len(crcs):
-        return False
-    for block in {0, len(crcs) - 1} if crcs else ():
-        part = np.ascontiguousarray(vectors[block * _BLOCK_ROWS : (block + 1) * _BLOCK_ROWS])
-        if zlib.crc32(part) != crcs[block]:
+    def _is_sound(self, said: Mapping[str, object], most: int | None) -> bool:
+        """Return whether a file has its size and blocks of it, at most so many, have their checksums."""
+        path = self.folder / str(said["file"])
+        crcs: list[int] = said["crcs"]  # type: ignore[assignment]  # as written by _Written
+        if path.stat().st_size != said["size"]:
             return False
-    return True
+        compared = len(crcs) if most is None else min(most, len(crcs))
+        room = memoryview(bytearray(_BLOCK_BYTES))
+        with open(path, "rb", buffering=0) as file:
+            for block in np.unique(np.linspace(0, max(0, len(crcs) - 1), compared).astype(int)).tolist():
+                file.seek(block * _BLOCK_BYTES)
+                if zlib.crc32(room[: file.readinto(room)]) != crcs[block]:
+                    return False
+        return True
+
+    def _tidy(self) -> None:
+        """Remove every file that the present snapshot does not name."""
+        kept = {_CURRENT, "lock"}
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept |= {file["file"] for file in self._said()["files"].values()}
+        for old in self.folder.iterdir():
+            if old.name not in kept:
+                with suppress(OSError):  # some systems do not remove what another process has open
+                    old.unlink()
 
 
-def _flushed(path: Path, data: bytes | memoryview) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
+class _Written:
+    """A file being written, with a checksum for each block of it; flushed to the disk at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._crcs: list[int] = []
+        self._crc = 0
+        self.size = 0
+        self._file: BinaryIO
+
+    def __enter__(self) -> _Written:
+        self._file = open(self._path, "wb")  # closed in __exit__
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with self._file:
+            if kind is None:
+                if self.size % _BLOCK_BYTES:
+                    self._crcs.append(self._crc)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    @property
+    def said(self) -> dict[str, object]:
+        """Name, size and checksums."""
+        return {"file": self._path.name, "size": self.size, "crcs": self._crcs}
+
+    def pad(self) -> None:
+        self.write(np.zeros(-self.size % _ALIGNED_BYTES, dtype=np.uint8))
+
+    def write(self, array: NDArray[np.generic]) -> None:
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        self._file.write(data)
+        start = 0
+        while start < len(data):
+            end = min(len(data), start + _BLOCK_BYTES - self.size % _BLOCK_BYTES)
+            self._crc = zlib.crc32(data[start:end], self._crc)
+            self.size += end - start
+            start = end
+            if self.size % _BLOCK_BYTES == 0:
+                self._crcs.append(self._crc)
+                self._crc = 0
+
+
+def _summed(path: Path) -> dict[str, object]:
+    """Flush a file that something else wrote, and return its name, size and checksums."""
+    crcs: list[int] = []
+    with open(path, "r+b") as file:
         os.fsync(file.fileno())
+        while block := file.read(_BLOCK_BYTES):
+            crcs.append(zlib.crc32(block))
+    return {"file": path.name, "size": path.stat().st_size, "crcs": crcs}
+
+
+def _view(room: NDArray[np.uint8], dtype: str, shape: list[int], offset: int) -> NDArray[np.generic]:
+    """Return one array of the file; a kind of value other than numbers is refused."""
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise ValueError("not an array of numbers")
+    size = kind.itemsize * math.prod(shape)
+    return room[offset : offset + size].view(kind).reshape(shape)
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return rows mapped from a file; writes to them stay in memory."""
+    if not shape[0]:
+        return np.zeros(shape, dtype=np.float32)
+    return np.asarray(np.memmap(path, dtype=np.float32, mode="c", shape=shape))

@@ -6,7 +6,7 @@ names hold small codes, so that a scope or a filter becomes one vectorised compa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,64 +15,28 @@ from numpy.typing import NDArray
 from ..core.clock import micros
 from ..core.cube import Cube
 from ..core.where import LIVE_STATES, View
+from ._column import Array, Codes, Column
 
 __all__ = ["Region", "Table"]
 
 Mask = NDArray[np.bool_]
+Slots = NDArray[np.intp]
 _NAMES = ("space", "tenant", "user", "agent", "session", "source", "speaker", "kind", "state", "thread", "section")
-_NUMBERS: dict[str, type[np.generic]] = {
-    "row": np.int64,
-    "version": np.int32,
-    "time": np.int64,
-    "position": np.int64,
-    "before": np.int32,
-    "after": np.int32,
-    "length": np.int32,
-    "alive": np.bool_,
+_NUMBERS: dict[str, tuple[type[np.generic], int]] = {  # type and fill value
+    "row": (np.int64, 0),
+    "version": (np.int32, 0),
+    "time": (np.int64, 0),
+    "position": (np.int64, 0),
+    "before": (np.int32, -1),
+    "after": (np.int32, -1),
+    "length": (np.int32, 0),
+    "alive": (np.bool_, 0),
 }
 _SECTION_TURNS = 32
 """Turns of a conversation without sessions, or chunks under one heading, that count as one section."""
-
-
-class _Column:
-    """An array that grows."""
-
-    def __init__(self, dtype: type[np.generic], data: NDArray[np.generic] | None = None) -> None:
-        self.data = np.zeros(64, dtype=dtype) if data is None else data.copy()
-        self.size = 0 if data is None else len(data)
-
-    def append(self, value: object) -> None:
-        if self.size == len(self.data):
-            grown = np.zeros(max(64, self.size * 2), dtype=self.data.dtype)
-            grown[: self.size] = self.data
-            self.data = grown
-        self.data[self.size] = value  # type: ignore[call-overload]  # the column's own type
-        self.size += 1
-
-    @property
-    def view(self) -> NDArray[np.generic]:
-        return self.data[: self.size]
-
-
-class _Codes:
-    """Names as small numbers; None is -1."""
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self.names = list(names)
-        self.code = {name: number for number, name in enumerate(self.names)}
-
-    def of(self, name: str | None) -> int:
-        if name is None:
-            return -1
-        found = self.code.get(name)
-        if found is None:
-            found = self.code[name] = len(self.names)
-            self.names.append(name)
-        return found
-
-    def find(self, name: str | None) -> int:
-        """Return the code of a name, -1 for None and -2 for a name that never occurred."""
-        return -1 if name is None else self.code.get(name, -2)
+_SELECTIVE = 8  # a region below 1/8 of the slots is worked on slot by slot: gathering costs 5 to 8 times a pass
+_KEPT_REGIONS_BYTES = 64 << 20
+_SHORT_WALK = 16  # steps back from the end of a thread before its place is searched for
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +45,10 @@ class Region:
 
     Args:
         mask: Which slots, (N,).
+        slots: The same as ascending numbers when they are few, else None.
         size: Their number.
+        lengths: Number of terms of these, 0 elsewhere, (N + 1,); the last one is that of a neighbour that is not there.
+        spans: Numbers of terms in the windows of three and of five around each slot, (N + 1,) each.
         mean_length: Mean number of terms of these.
         section_lengths: Terms in each section, counted over these slots, (number of sections,).
         mean_section_length: Mean over sections that hold any of these slots.
@@ -89,35 +56,67 @@ class Region:
     """
 
     mask: Mask
+    slots: Slots | None
     size: int
+    lengths: NDArray[np.float32]
+    spans: tuple[NDArray[np.float32], NDArray[np.float32]]
     mean_length: float
-    section_lengths: NDArray[np.float64]
+    section_lengths: NDArray[np.float32]
     mean_section_length: float
     sections: int
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no slot lies outside."""
+        return self.size == len(self.mask)
+
+    @property
+    def bytes(self) -> int:
+        """What keeping it costs."""
+        return sum(a.nbytes for a in (self.mask, self.lengths, *self.spans, self.section_lengths))
 
 
 class Table:
     """Columns over slots, filled by following the journal."""
 
     def __init__(self) -> None:
-        self._columns = {name: _Column(dtype) for name, dtype in _NUMBERS.items()}
-        self._columns |= {name: _Column(np.int32) for name in _NAMES}
-        self._codes = {name: _Codes() for name in _NAMES}
-        self._slot: dict[int, int] = {}
-        self._last: dict[int, int] = {}
-        self.generation = 0
-        self._regions: dict[object, tuple[int, Region]] = {}
+        self._columns = {name: Column(dtype, fill) for name, (dtype, fill) in _NUMBERS.items()}
+        self._columns |= {name: Column(np.int32) for name in _NAMES}
+        self._codes = {name: Codes() for name in _NAMES}
+        self._slot_of = Column(np.int32, -1)  # by row
+        self._last = Column(np.int32, -1)  # by code of a thread: the slot at its end
+        self._alive = 0
+        self._regions: dict[View, Region] = {}
 
     def __len__(self) -> int:
         return self._columns["row"].size
 
-    def column(self, name: str) -> NDArray[np.generic]:
+    @property
+    def alive(self) -> int:
+        """Number of slots that hold a cube as it is now."""
+        return self._alive
+
+    def column(self, name: str) -> Array:
         """Return a column as an array over all slots, a view that must not be kept across changes."""
         return self._columns[name].view
 
+    def links(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the slot before and after each in its thread, (N + 1,) each; -1, which is also the last, is none."""
+        return self._columns["before"].guarded, self._columns["after"].guarded
+
     def slot(self, row: int) -> int | None:
         """Return the slot of a living cube."""
-        return self._slot.get(row)
+        if not 0 <= row < self._slot_of.size:
+            return None
+        found = int(self._slot_of.data[row])
+        return None if found < 0 else found
+
+    def slots_of(self, rows: NDArray[np.int64]) -> Slots:
+        """Return the slots of rows, -1 where no cube lives."""
+        known = (rows >= 0) & (rows < self._slot_of.size)
+        out = np.full(len(rows), -1, dtype=np.intp)
+        out[known] = self._slot_of.data[rows[known]]
+        return out
 
     def name(self, column: str, code: int) -> str | None:
         """Return the name behind a code."""
@@ -128,42 +127,48 @@ class Table:
         return self._codes["speaker"].names
 
     def add(self, cube: Cube, length: int) -> int:
-        """Take in a cube, or its next version, and return its slot.
+        """Take in a cube, or its next version, and return its slot; see `add_many`."""
+        return self.add_many([cube], [length])
+
+    def add_many(self, cubes: Sequence[Cube], lengths: Sequence[int]) -> int:
+        """Take in cubes, or their next versions, at the next slots; return the first of these.
 
         Args:
-            cube: As the store holds it now.
-            length: Number of its terms.
+            cubes: As the store holds them now, no row twice.
+            lengths: Number of terms of each.
         """
-        self.drop(cube.row)
-        p, o = cube.header.provenance, cube.owner
-        slot = len(self)
-        thread = (
-            None
-            if p.thread is None
-            else "\x00".join(_text(v) for v in (cube.space, o.tenant, o.user, o.agent, p.thread))
-        )
-        names = (
-            cube.space, o.tenant, o.user, o.agent, o.session, p.source, p.speaker, cube.kind.value,
-            cube.header.life.state, thread, _section(thread, cube),
-        )  # fmt: skip
-        for name, value in zip(_NAMES, names, strict=True):
-            self._columns[name].append(self._codes[name].of(value))
-        position = -1 if p.position is None else p.position
-        numbers = (cube.row, cube.version, micros(cube.time), position, -1, -1, length, True)
-        for name, number in zip(_NUMBERS, numbers, strict=True):
-            self._columns[name].append(number)
-        self._slot[cube.row] = slot
-        if thread is not None and cube.header.life.state in LIVE_STATES:
-            self._link(slot)
-        self.generation += 1
-        return slot
+        start = len(self)
+        if not cubes:
+            return start
+        rows = np.array([cube.row for cube in cubes], dtype=np.int64)
+        former = self._replaced(rows)
+        names = list(zip(*map(_names, cubes), strict=True))
+        for name, values in zip(_NAMES, names, strict=True):
+            self._columns[name].extend(self._codes[name].of_many(values))
+        self._columns["row"].extend(rows)
+        self._columns["version"].extend([cube.version for cube in cubes])
+        self._columns["time"].extend([micros(cube.time) for cube in cubes])
+        self._columns["position"].extend([-1 if (p := c.header.provenance.position) is None else p for c in cubes])
+        self._columns["length"].extend(lengths)
+        for name in ("before", "after"):
+            self._columns[name].reach(start + len(cubes))
+        self._columns["alive"].extend(np.ones(len(cubes), dtype=np.bool_))
+        self._slot_of.reach(int(rows.max()) + 1)
+        self._slot_of.data[rows] = np.arange(start, start + len(cubes), dtype=np.int32)
+        self._alive += len(cubes)
+        self._last.reach(len(self._codes["thread"]))
+        self._link(np.arange(start, start + len(cubes)), former)
+        self._regions.clear()
+        return start
 
     def drop(self, row: int) -> None:
         """Take out a cube; taking out what is not there is no error."""
-        slot = self._slot.pop(row, None)
+        slot = self.slot(row)
         if slot is None:
             return
+        self._slot_of.data[row] = -1
         self._columns["alive"].data[slot] = False
+        self._alive -= 1
         before, after = self._columns["before"].data, self._columns["after"].data
         left, right = int(before[slot]), int(after[slot])
         if left >= 0:
@@ -171,124 +176,294 @@ class Table:
         if right >= 0:
             before[right] = left
         thread = int(self._columns["thread"].data[slot])
-        if self._last.get(thread) == slot:
-            if left >= 0:
-                self._last[thread] = left
-            else:
-                del self._last[thread]
+        if thread >= 0 and int(self._last.data[thread]) == slot:
+            self._last.data[thread] = left
         before[slot] = after[slot] = -1
-        self.generation += 1
+        self._regions.clear()
 
-    def _link(self, slot: int) -> None:
-        """Put a slot into its thread by position, walking back from the end."""
+    def _replaced(self, rows: NDArray[np.int64]) -> dict[int, int]:
+        """Take out what has these rows; return by row which slot stood before it in its thread."""
+        out: dict[int, int] = {}
+        slots = self.slots_of(rows)
+        for slot, row in zip(slots[slots >= 0].tolist(), rows[slots >= 0].tolist(), strict=True):
+            out[row] = int(self._columns["before"].data[slot])
+            self.drop(row)
+        return out
+
+    def _link(self, slots: Slots, former: Mapping[int, int]) -> None:
+        """Put those slots into their threads, by position and row, that stand in one.
+
+        Args:
+            slots: Ascending, not linked yet.
+            former: By row, the slot before that of the version before.
+        """
+        slots = slots[(self.column("thread")[slots] >= 0) & self._is_live(self.column("state")[slots])]
+        if not len(slots):
+            return
+        thread, position, row = (self.column(n)[slots] for n in ("thread", "position", "row"))
+        order = np.lexsort((row, position, thread))
+        slots, thread, position, row = slots[order], thread[order], position[order], row[order]
+        is_first = np.append(True, thread[1:] != thread[:-1])
+        first = np.flatnonzero(is_first)
+        last = self._last.data[thread[first]]
+        end_position, end_row = self.column("position")[last], self.column("row")[last]
+        follows = (last < 0) | (end_position < position[first])
+        follows |= (end_position == position[first]) & (end_row < row[first])
+        group = np.cumsum(is_first) - 1
+        fits = follows[group]  # all of the batch comes after what its thread held: the usual case, without a loop
+        left = np.where(is_first, last[group], np.append(-1, slots[:-1]))
         before, after = self._columns["before"].data, self._columns["after"].data
-        position, row = self._columns["position"].data, self._columns["row"].data
-        thread = int(self._columns["thread"].data[slot])
-        place = (position[slot], row[slot])
-        left, right = self._last.get(thread, -1), -1
-        while left >= 0 and (position[left], row[left]) > place:
-            left, right = int(before[left]), left
+        before[slots[fits]] = left[fits]
+        joined = fits & (left >= 0)
+        after[left[joined]] = slots[joined]
+        is_last = fits & np.append(is_first[1:], True)
+        self._last.data[thread[is_last]] = slots[is_last]
+        for slot, own in zip(slots[~fits].tolist(), row[~fits].tolist(), strict=True):
+            self._insert(slot, self._place(slot, former.get(own, -1)))
+
+    def _insert(self, slot: int, left: int) -> None:
+        """Put a slot after another in its thread, or at the beginning for -1."""
+        before, after = self._columns["before"].data, self._columns["after"].data
+        right = int(after[left]) if left >= 0 else self._beginning(slot)
         before[slot], after[slot] = left, right
         if left >= 0:
             after[left] = slot
         if right >= 0:
             before[right] = slot
         else:
-            self._last[thread] = slot
+            self._last.data[self._columns["thread"].data[slot]] = slot
+
+    def _place(self, slot: int, guess: int) -> int:
+        """Return the slot after which another belongs, -1 for the beginning of its thread."""
+        position, row, thread = (self._columns[n].data for n in ("position", "row", "thread"))
+        before, after = self._columns["before"].data, self._columns["after"].data
+        own, last = (position[slot], row[slot]), int(self._last.data[thread[slot]])
+        if guess >= 0 and thread[guess] == thread[slot] and (position[guess], row[guess]) < own:
+            right = int(after[guess])
+            if guess == last or (right >= 0 and own < (position[right], row[right])):
+                return guess
+        left = last
+        for _ in range(_SHORT_WALK):
+            if left < 0 or (position[left], row[left]) < own:
+                return left
+            left = int(before[left])
+        linked = self._linked(slot)
+        linked = linked[(position[linked] < own[0]) | ((position[linked] == own[0]) & (row[linked] < own[1]))]
+        return int(linked[np.lexsort((row[linked], position[linked]))[-1]]) if len(linked) else -1
+
+    def _beginning(self, slot: int) -> int:
+        """Return the first slot of a slot's thread, -1 when it is empty."""
+        linked = self._linked(slot)
+        heads = linked[self.column("before")[linked] < 0]
+        return int(heads[0]) if len(heads) else -1
+
+    def _linked(self, slot: int) -> Slots:
+        """Return the slots that stand linked in the thread of a slot."""
+        thread = self._columns["thread"].data[slot]
+        slots = np.flatnonzero(self.column("thread") == thread)
+        is_end = slots == self._last.data[thread]
+        found: Slots = slots[is_end | (self.column("after")[slots] >= 0)]
+        return found
+
+    def _is_live(self, state: Array) -> Mask:
+        found: Mask = np.isin(state, [self._codes["state"].find(name) for name in LIVE_STATES])
+        return found
 
     def region(self, view: View) -> Region:
         """Return the slots that a view admits, tags and metadata aside; kept until the table changes."""
         found = self._regions.get(view)
-        if found is not None and found[0] == self.generation:
-            return found[1]
-        region = self.measure(self._mask(view))
-        if len(self._regions) >= 64:
-            self._regions.clear()
-        self._regions[view] = (self.generation, region)
-        return region
+        if found is None:
+            found = self._measured(*self._admitted(view))
+            if sum(region.bytes for region in self._regions.values()) + found.bytes > _KEPT_REGIONS_BYTES:
+                self._regions.clear()
+            self._regions[view] = found
+        return found
 
-    def measure(self, mask: Mask) -> Region:
-        """Return a region of exactly these slots."""
-        length = self.column("length")
-        size = int(np.count_nonzero(mask))
-        section = self.column("section")
-        inside = mask & (section >= 0)
-        number = len(self._codes["section"].names)
-        lengths = np.bincount(section[inside], weights=length[inside], minlength=number)
-        filled = int(np.count_nonzero(np.bincount(section[inside], minlength=number)))
-        total = float(length[mask].sum())
-        return Region(
-            mask, size, max(1.0, total / max(1, size)), lengths, max(1.0, float(lengths.sum()) / max(1, filled)), filled
-        )
+    def within(self, region: Region, rows: NDArray[np.int64]) -> Region:
+        """Return the part of a region that these rows are."""
+        slots = self.slots_of(rows)
+        slots = slots[slots >= 0]
+        slots = np.sort(slots[region.mask[slots]])
+        if len(slots) * _SELECTIVE < len(self):
+            return self._measured(None, slots)
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[slots] = True
+        return self._measured(mask, None)
 
-    def _mask(self, view: View) -> Mask:
+    def _measured(self, mask: Mask | None, slots: Slots | None) -> Region:
+        """Return the region of these slots; given as numbers, only they are looked at."""
+        count = len(self)
+        lengths = np.zeros(count + 1, dtype=np.float32)
+        number = len(self._codes["section"]) + 1  # the first one is that of what has no section
+        section, length = self.column("section"), self.column("length")
+        before, after = self.links()
+        filled = np.zeros(number, dtype=np.bool_)
+        if slots is not None:
+            mask = np.zeros(count, dtype=np.bool_)
+            mask[slots] = True
+            lengths[slots] = mine = length[slots]
+            size, inside = len(slots), section[slots] + 1
+            summed = np.bincount(inside, weights=mine, minlength=number)
+            filled[inside] = True
+            spans = _spans_at(slots, lengths, before, after)
+        else:
+            mask = self.column("alive").astype(np.bool_) if mask is None else mask
+            np.multiply(length, mask, out=lengths[:-1], casting="unsafe")
+            size = int(np.count_nonzero(mask))
+            summed = np.bincount(section + 1, weights=lengths[:-1], minlength=number)
+            filled[section + 1 if size == count else section[mask] + 1] = True
+            spans = _spans(lengths, before, after)
+        total = float(lengths.sum(dtype=np.float64))
+        sections = int(np.count_nonzero(filled[1:]))
+        section_lengths = summed[1:].astype(np.float32)
+        mean_section = max(1.0, float(summed[1:].sum()) / max(1, sections))
+        mean = max(1.0, total / max(1, size))
+        return Region(mask, slots, size, lengths, spans, mean, section_lengths, mean_section, sections)
+
+    def _admitted(self, view: View) -> tuple[Mask | None, Slots | None]:
+        """Return what a view admits as a mask, or as numbers where that is little."""
+        sieve = _Sieve(self._columns["alive"].view)
         where, scope = view.where, view.scope
-        code = {name: codes.find for name, codes in self._codes.items()}
-        mask: Mask = self.column("alive").astype(np.bool_)
-        mask &= self._among("space", view.spaces)
-        mask &= self.column("tenant") == code["tenant"](scope.tenant)
         for name, value in (("user", scope.user), ("agent", scope.agent)):
-            column = self.column(name)
-            mask &= (column == -1) | (column == code[name](value))
-        mask &= self._among("state", where.states)
-        if where.kinds:
-            mask &= self._among("kind", [kind.value for kind in where.kinds])
+            self._sift(sieve, name, {None, value})
+        self._sift(sieve, "tenant", {scope.tenant})
         for name, value in (("speaker", where.speaker), ("session", where.session)):
             if value is not None:
-                mask &= self.column(name) == code[name](value)
-        if where.source is not None:
-            end = "/" + where.source
-            mask &= self._among(
-                "source", [s for s in self._codes["source"].names if s == where.source or s.endswith(end)]
-            )
+                self._sift(sieve, name, {value})
         if where.thread is not None:
             tail = "\x00" + where.thread
-            mask &= self._among("thread", [t for t in self._codes["thread"].names if t.endswith(tail)])
+            self._sift(sieve, "thread", {t for t in self._codes["thread"].names if t.endswith(tail)})
+        if where.source is not None:
+            end = "/" + where.source
+            ours = {s for s in self._codes["source"].names if s == where.source or s.endswith(end)}
+            self._sift(sieve, "source", ours)
         if where.since is not None:
-            mask &= self.column("time") >= micros(where.since)
+            sieve.keep(sieve.of(self.column("time")) >= micros(where.since))
         if where.until is not None:
-            mask &= self.column("time") < micros(where.until)
-        return mask
+            sieve.keep(sieve.of(self.column("time")) < micros(where.until))
+        self._sift(sieve, "space", set(view.spaces))
+        self._sift(sieve, "state", set(where.states))
+        if where.kinds:
+            self._sift(sieve, "kind", {kind.value for kind in where.kinds})
+        return sieve.mask, sieve.slots
 
-    def _among(self, name: str, values: Iterable[str]) -> Mask:
-        codes = [self._codes[name].find(value) for value in values]
-        if len(codes) == 1:
-            return self.column(name) == codes[0]
-        return np.isin(self.column(name), codes)
+    def _sift(self, sieve: _Sieve, name: str, wanted: Iterable[str | None]) -> None:
+        """Keep the slots whose name is one of those wanted."""
+        codes = self._codes[name]
+        admitted = np.zeros(len(codes) + 1, dtype=np.bool_)  # the last place is that of None
+        found = [code for value in wanted if (code := codes.find(value)) >= -1]
+        admitted[found] = True
+        if admitted.all():
+            return
+        column = sieve.of(self.column(name))
+        if len(found) == 1:
+            sieve.keep(column == found[0])
+        elif len(found) == 2:
+            sieve.keep((column == found[0]) | (column == found[1]))
+        else:
+            sieve.keep(admitted[column])
 
-    def pick(self, rows: NDArray[np.int64]) -> Mask:
-        """Return the mask of the slots of these rows."""
-        mask = np.zeros(len(self), dtype=np.bool_)
-        slots = [self._slot[row] for row in rows.tolist() if row in self._slot]
-        mask[slots] = True
-        return mask
+    def compact(self) -> Slots:
+        """Give up the slots of cubes that are gone, and their names; return the slots that stay, in order."""
+        kept = np.flatnonzero(self.column("alive"))
+        renumbered = np.full(len(self) + 1, -1, dtype=np.int32)  # the last place is that of -1
+        renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+        for name, (dtype, fill) in _NUMBERS.items():
+            data = self.column(name)[kept]
+            self._columns[name] = Column(dtype, fill, renumbered[data] if name in ("before", "after") else data)
+        for name in _NAMES:
+            self._codes[name], column = self._codes[name].only(self.column(name)[kept])
+            self._columns[name] = Column(np.int32, 0, column)
+        self._index()
+        self._regions.clear()
+        return kept
+
+    def _index(self) -> None:
+        """Find rows and ends of threads again from the columns."""
+        alive = np.flatnonzero(self.column("alive"))
+        self._alive = len(alive)
+        rows = self.column("row")[alive]
+        self._slot_of = Column(np.int32, -1)
+        self._slot_of.reach(int(rows.max()) + 1 if len(rows) else 0)
+        self._slot_of.data[rows] = alive
+        thread = self.column("thread")[alive]
+        ends = (thread >= 0) & (self.column("after")[alive] < 0) & self._is_live(self.column("state")[alive])
+        self._last = Column(np.int32, -1)
+        self._last.reach(len(self._codes["thread"]))
+        self._last.data[thread[ends]] = alive[ends]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return everything as arrays, for a snapshot; `restored` is its inverse."""
         out: dict[str, NDArray[np.generic]] = {f"column.{n}": self.column(n) for n in (*_NUMBERS, *_NAMES)}
         for name, codes in self._codes.items():
-            encoded = [text.encode("utf-8") for text in codes.names]
-            out[f"names.{name}"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-            out[f"ends.{name}"] = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+            out[f"names.{name}"], out[f"ends.{name}"] = codes.packed()
         return out
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Table:
+    def restored(cls, arrays: Mapping[str, Array]) -> Table:
         """Return the table whose `arrays` these are."""
         table = cls()
-        for name, dtype in (*_NUMBERS.items(), *((n, np.int32) for n in _NAMES)):
-            table._columns[name] = _Column(dtype, arrays[f"column.{name}"].astype(dtype))
+        for name, (dtype, fill) in _NUMBERS.items():
+            table._columns[name] = Column(dtype, fill, arrays[f"column.{name}"])
         for name in _NAMES:
-            data, ends = arrays[f"names.{name}"].tobytes(), arrays[f"ends.{name}"].tolist()
-            starts = [0, *ends[:-1]] if ends else []
-            table._codes[name] = _Codes(data[a:b].decode("utf-8") for a, b in zip(starts, ends, strict=True))
-        alive = np.flatnonzero(table.column("alive"))
-        table._slot = dict(zip(table.column("row")[alive].tolist(), alive.tolist(), strict=True))
-        linked = alive[(table.column("thread")[alive] >= 0) & (table.column("after")[alive] < 0)]
-        live = {table._codes["state"].find(state) for state in LIVE_STATES}
-        state, thread = table.column("state"), table.column("thread")
-        table._last = {int(thread[slot]): int(slot) for slot in linked if int(state[slot]) in live}
+            table._columns[name] = Column(np.int32, 0, arrays[f"column.{name}"])
+            table._codes[name] = Codes.unpacked(arrays[f"names.{name}"], arrays[f"ends.{name}"])
+        table._index()
         return table
+
+
+class _Sieve:
+    """What is left of all slots: a mask while that is much, numbers once it is little."""
+
+    def __init__(self, alive: Mask) -> None:
+        self.mask: Mask | None = alive.astype(np.bool_)
+        self.slots: Slots | None = None
+
+    def of(self, column: Array) -> Array:
+        return column if self.slots is None else column[self.slots]
+
+    def keep(self, holds: Mask) -> None:
+        if self.slots is not None:
+            self.slots = self.slots[holds]
+        elif self.mask is not None:
+            self.mask &= holds
+            if np.count_nonzero(self.mask) * _SELECTIVE < len(self.mask):
+                self.slots, self.mask = np.flatnonzero(self.mask), None
+
+
+def _spans(
+    lengths: NDArray[np.float32], before: NDArray[np.int32], after: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the terms in the windows of three and of five around every slot; before and after lead to 0 at last."""
+    left, right = lengths.take(before, mode="wrap"), lengths.take(after, mode="wrap")
+    three = lengths + left + right
+    return three, three + left.take(before, mode="wrap") + right.take(after, mode="wrap")
+
+
+def _spans_at(
+    slots: Slots, lengths: NDArray[np.float32], before: NDArray[np.int32], after: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the same, right for these slots alone."""
+    out = (np.zeros_like(lengths), np.zeros_like(lengths))
+    total = lengths[slots]
+    left, right = before[slots], after[slots]
+    for span in out:
+        total = total + lengths[left] + lengths[right]
+        span[slots] = total
+        left, right = before[left], after[right]
+    return out
+
+
+def _names(cube: Cube) -> tuple[str | None, ...]:
+    """Return the names of a cube in the order of the columns."""
+    p, o = cube.header.provenance, cube.owner
+    thread = None
+    if p.thread is not None:
+        thread = f"{cube.space}\x00{o.tenant or ''}\x00{o.user or ''}\x00{o.agent or ''}\x00{p.thread}"
+    return (
+        cube.space, o.tenant, o.user, o.agent, o.session, p.source, p.speaker, cube.kind.value,
+        cube.header.life.state, thread, _section(thread, cube),
+    )  # fmt: skip
 
 
 def _section(thread: str | None, cube: Cube) -> str | None:
@@ -299,7 +474,3 @@ def _section(thread: str | None, cube: Cube) -> str | None:
     if p.unit == "turn":
         return thread if cube.owner.session is not None else f"{thread}\x00{(p.position or 0) // _SECTION_TURNS}"
     return f"{thread}\x00{'/'.join(p.section)}\x00{(p.position or 0) // _SECTION_TURNS}"
-
-
-def _text(value: str | None) -> str:
-    return "" if value is None else value

@@ -228,7 +228,8 @@ def surroundings() -> tuple[str, dict[str, str]]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", found
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}", found
 
 
 def _metric(name: str, group: str, found: Interval) -> Metric:

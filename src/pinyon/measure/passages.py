@@ -1,10 +1,11 @@
-"""Passages of documents: questions made from books and the Python reference, and the questions of SQuAD and HotpotQA."""
+"""Passages of documents: questions made from books and the Python reference, and those of SQuAD and HotpotQA."""
 
 from __future__ import annotations
 
 import json
 import random
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..errors import UnreadableSource
 from ..index import Analyzer
 from .base import Corpus, Question, Room
 
-__all__ = ["books_and_reference", "hotpot", "passages", "squad"]
+__all__ = ["hotpot", "passages", "squad", "squad_articles"]
 
 _SENTENCE = re.compile(r"[\"'“‘]?[A-Z][^.!?]{40,320}[.!?](?=[\s\"'”’])")
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
@@ -28,9 +29,9 @@ _RARE_SHARE = 0.25  # of the content words of a paraphrase that are dropped, the
 _SYNONYMS = {
     a: b
     for pair in """
-    begin start, big large, little small, quick fast, house home, boy lad, man fellow, woman lady, child kid, see notice,
-    look glance, say state, tell inform, ask inquire, answer reply, talk speak, walk stroll, run hurry, go leave,
-    come arrive, give hand, take grab, get obtain, make create, build construct, show display, find discover,
+    begin start, big large, little small, quick fast, house home, boy lad, man fellow, woman lady, child kid,
+    see notice, look glance, say state, tell inform, ask inquire, answer reply, talk speak, walk stroll, run hurry,
+    go leave, come arrive, give hand, take grab, get obtain, make create, build construct, show display, find discover,
     think believe, know understand, want desire, need require, help assist, try attempt, use employ, keep hold,
     stop halt, end finish, close shut, old ancient, happy glad, sad unhappy, afraid scared, angry furious, good fine,
     bad poor, hard difficult, easy simple, strange odd, beautiful lovely, dark dim, money cash, road street, sea ocean,
@@ -70,7 +71,8 @@ def passages(books: Path | None, *, count: int = 400, seed: int = 1) -> Corpus:
     analyzer = Analyzer()
     groups = [g for g in (_books(books) if books else [], _reference()) if g]
     documents = [document for group in groups for document in group]
-    df = Counter(term for d in documents for s in _sentences(d, analyzer) for term in set(analyzer.terms(" ".join(s.words))))
+    told = [sentence for document in documents for sentence in _sentences(document, analyzer)]
+    df = Counter(term for sentence in told for term in set(analyzer.terms(" ".join(sentence.words))))
     rng = random.Random(seed)
     questions: list[Question] = []
     for group in groups:
@@ -82,11 +84,6 @@ def passages(books: Path | None, *, count: int = 400, seed: int = 1) -> Corpus:
             questions.append(Question(_paraphrase(sentence, name, df, analyzer, rng), evidence, "paraphrase", name))
     room = Room("passages", tuple(documents), tuple(q for q in questions if analyzer.terms(q.text)))
     return Corpus("Books and Python reference, chunks", (room,), _starts_in(room.questions))
-
-
-def books_and_reference(books: Path | None) -> tuple[Document, ...]:
-    """Return the documents of `passages`."""
-    return tuple([*(_books(books) if books else []), *_reference()])
 
 
 def squad(path: Path) -> Corpus:
@@ -109,6 +106,27 @@ def squad(path: Path) -> Corpus:
                 if qa["question"].strip():
                     questions.append(Question(qa["question"].strip(), (source,), kind, answer, is_counted=bool(answer)))
     return Corpus("SQuAD 2.0, paragraphs", (Room("squad", tuple(documents), tuple(questions)),), _source)
+
+
+def squad_articles(path: Path) -> Corpus:
+    """Return SQuAD 2.0 with whole articles as documents; the evidence is the chunk in which the answer begins.
+
+    Real questions on real neighbours: what a chunk gains or loses by the chunks beside it shows here.
+    """
+    documents: list[Document] = []
+    questions: list[Question] = []
+    for article in _read(path)["data"]:
+        text = ""
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                if qa["answers"] and qa["question"].strip():
+                    answer = qa["answers"][0]
+                    place = f"{article['title']}@{len(text) + answer['answer_start']}"
+                    questions.append(Question(qa["question"].strip(), (place,), "", answer["text"]))
+            text += paragraph["context"] + "\n\n"
+        documents.append(Document(text, source=article["title"], title=article["title"].replace("_", " ")))
+    room = Room("squad-articles", tuple(documents), tuple(questions))
+    return Corpus("SQuAD 2.0, chunks of articles", (room,), _starts_in(room.questions))
 
 
 def hotpot(path: Path) -> Corpus:
@@ -146,12 +164,16 @@ def _starts_in(questions: Sequence[Question]) -> Callable[[Cube], tuple[str, ...
     for question in questions:
         source, _, start = question.evidence[0].rpartition("@")
         starts.setdefault(source, []).append(int(start))
+    starts = {source: sorted(set(found)) for source, found in starts.items()}
 
     def names(cube: Cube) -> tuple[str, ...]:
         p = cube.header.provenance
         if p.source is None or p.span is None:
             return ()
-        return tuple(f"{p.source}@{s}" for s in starts.get(p.source, ()) if p.span[0] <= s < p.span[1])
+        here = starts.get(p.source, [])
+        return tuple(
+            f"{p.source}@{start}" for start in here[bisect_left(here, p.span[0]) : bisect_left(here, p.span[1])]
+        )
 
     return names
 
@@ -225,8 +247,8 @@ def _other(word: str) -> str:
             return _SYNONYMS[stem] + (end if stem != plain else "")
     if plain.endswith("ing") and len(plain) > 6:
         return plain.removesuffix("ing") + "ed"
-    if plain.endswith("ed") and len(plain) > 5:
-        return plain.removesuffix("ed") + "ing"
+    if plain.endswith("ed"):
+        return plain.removesuffix("ed") + "ing" if len(plain) > 5 else plain
     if plain.endswith("s") and not plain.endswith("ss") and len(plain) > 4:
         return plain.removesuffix("s")
-    return plain if plain.endswith("ss") or len(plain) < 4 else plain + "s"
+    return plain if len(plain) < 4 or plain.endswith(("ing", "ly", "s", "x")) else plain + "s"

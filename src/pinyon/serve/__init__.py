@@ -1,0 +1,1 @@
+"""The edges: the command line, made from one table of verbs."""

@@ -2,7 +2,7 @@
 
 `read` and `read_bytes` choose the reader, `find` lists files, `watch` waits for changes, `messages` takes what was
 sent to a language model. Content decides where it is certain (PDF, Word, EPUB, archives), the suffix among texts.
-Nothing that bytes hold raises anything but `UnreadableSource`, or `MissingExtra` when a parser is not installed.
+Nothing that bytes hold raises anything but `UnreadableSource`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ open, and is ten times slower; lxml's wheel has 5 MiB against 1.5 MiB and its HT
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Any, Final
 
 from ..core.experience import BlockKind
 from ..errors import UnreadableSource
-from ..extras import require
 from ._draft import Draft, pipes
 from .base import Limits
 
@@ -88,10 +88,9 @@ def extract(html: str, draft: Draft, *, name: str, limits: Limits) -> Head:
 
     Raises:
         UnreadableSource: The page is nested so deeply that a parser would take minutes.
-        MissingExtra: selectolax is not installed.
     """
     _weigh(html, name, limits)
-    root = require("selectolax.lexbor", f"read {name!r}").LexborHTMLParser(html).root
+    root = importlib.import_module("selectolax.lexbor").LexborHTMLParser(html).root  # slow to import, seldom needed
     builder = _Builder(draft, limits)
     head = Head()
     for node, is_entering in _walk(root):

@@ -33,7 +33,6 @@ class Reader(Protocol):
 
         Raises:
             UnreadableSource: The bytes are broken, locked, empty or beyond a limit.
-            MissingExtra: The parser is not installed.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from ..core.clock import instant
 from ..core.experience import Document, Experience
 from ..core.payload import Json, clean
 from ..errors import UnreadableSource
-from ..extras import require
 from ._draft import Draft, stem
 from .base import STANDARD, Limits
 
@@ -64,7 +64,7 @@ class Pdf:
         ]
 
     def _open(self, data: bytes, name: str) -> Any:
-        pypdf = require("pypdf", f"read {name!r}")
+        pypdf = importlib.import_module("pypdf")  # slow to import, seldom needed
         reader = pypdf.PdfReader(BytesIO(data))
         if reader.is_encrypted and not self._is_opened(reader, pypdf):
             raise UnreadableSource(f"{name!r} is encrypted", hint="save it without a password")

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path, PurePath
 
 from ..core.experience import Experience
-from ..errors import BadInput, MissingExtra, UnreadableSource
+from ..errors import BadInput, UnreadableSource
 from ._decode import is_binary
 from .base import STANDARD, Limits, Reader
 from .chat_archive import ChatArchive
@@ -54,7 +54,6 @@ def read(path: Path, *, limits: Limits = STANDARD) -> list[Experience]:
 
     Raises:
         UnreadableSource: It does not exist, may not be opened, is no file, or `read_bytes` refuses its content.
-        MissingExtra: Its parser is not installed.
     """
     name = str(path)
     try:
@@ -86,7 +85,6 @@ def read_bytes(data: bytes, name: str, *, limits: Limits = STANDARD) -> list[Exp
 
     Raises:
         UnreadableSource: Unknown, binary, broken, encrypted, too large or empty.
-        MissingExtra: Its parser is not installed.
 
     Example:
         >>> read_bytes(b"# Trip", "trip.md")[0].title
@@ -107,8 +105,6 @@ def read_bytes(data: bytes, name: str, *, limits: Limits = STANDARD) -> list[Exp
         raise
     except BadInput as error:
         raise UnreadableSource(f"{name!r} cannot be used: {error.message}", hint=error.hint) from error
-    except MissingExtra:  # nothing is wrong with the file
-        raise
     # Parsers of other projects raise anything on broken bytes (IndexError, RecursionError, struct.error ...), and
     # their lists change with each release; nothing but the file can be the cause here, and it stays chained.
     except Exception as error:

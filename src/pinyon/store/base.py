@@ -19,10 +19,10 @@ from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, Version, seal_hash, seal_id
 from ..core.events import Event, EventOp, Head, chain_of
 from ..core.header import Header
-from ..core.payload import Json, Payload
+from ..core.payload import Json, Payload, Text
 from ..core.scope import Scope
 from ..core.where import View
-from ..errors import NotFound
+from ..errors import Damaged, NotFound
 from .blobs import Blobs
 
 __all__ = ["Engine", "Outcome", "Place", "Placed", "SourceMark", "Store", "Transaction", "VectorRows"]
@@ -107,6 +107,7 @@ class Engine(Protocol):
     Attributes:
         identity: Names this store for good, so that derived files know whose they are.
         location: Path or name shown to people.
+        is_read_only: Whether every write raises `StoreError`.
         blobs: Bytes named by their SHA-256.
     """
 
@@ -114,6 +115,8 @@ class Engine(Protocol):
     def identity(self) -> str: ...
     @property
     def location(self) -> str: ...
+    @property
+    def is_read_only(self) -> bool: ...
     @property
     def blobs(self) -> Blobs: ...
 
@@ -183,9 +186,9 @@ class Store:
         with self.engine.transaction() as tx:
             writer = _Writer(tx, owner, space, now)
             placed = writer.put(drafts)
-            if retire is not None:
-                writer.retire(retire, {p.cube.id for p in placed})
             changed = [p.cube for p in placed if p.outcome != "unchanged"]
+            if retire is not None:
+                changed.extend(writer.retire(retire, {p.cube.id for p in placed}))
             writer.finish()
             if embed is not None and changed:
                 made = embed(changed)
@@ -209,7 +212,13 @@ class Store:
         """Write the next version of a cube in one transaction: read, change, write, with nobody in between.
 
         Args:
+            id: Its id.
             change: Returns the cube with another payload or header; its other fields are ignored.
+            view: What the caller may change.
+            actor: Who does it.
+            now: Record time; taken as the journal's last time when it lies before it.
+            op: What the journal calls it.
+            embed: As for `put`.
 
         Raises:
             NotFound: There is no such cube for this caller.
@@ -219,12 +228,12 @@ class Store:
             if old is None or not view.admits(old):
                 raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
             wanted = change(old)
-            if wanted.payload == old.payload and wanted.header == old.header:
+            if _is_same(old, wanted.payload, wanted.header):
                 return old
             writer = _Writer(tx, actor, old.space, now)
             cube = writer.revise(old, wanted.payload, wanted.header, op)
             writer.finish()
-            if embed is not None and op == "update":
+            if embed is not None:
                 made = embed([cube])
                 if made is not None:
                     tx.put_vectors(made[0], _vector_rows([cube], made[1]))
@@ -301,11 +310,26 @@ class Store:
     def check(self) -> list[str]:
         """Return every problem found: engine, hash chain, seals, blobs; an empty list when all is sound."""
         found = self.engine.problems()
+        latest: dict[int, Event] = {}
+        try:
+            found.extend(self._chain(latest))
+        except Damaged as error:
+            return [*found, error.message]
+        wrong = self._seals(latest)
+        if wrong:  # what others wrote in the meantime is no problem
+            last = max(e.seq for e in latest.values())
+            for row in {e.row for e in self.journal(last)}:
+                wrong.pop(row, None)
+        return found + [problem for row in sorted(wrong) for problem in wrong[row]]
+
+    def _chain(self, latest: dict[int, Event]) -> Iterator[str]:
+        """Walk along the journal, keep the last entry of each row, and yield where the chain breaks."""
         chain = Head().chain
         expected = 1
         for e in self.journal():
+            latest[e.row] = e
             if e.seq != expected:
-                found.append(f"the journal misses the entries {expected} to {e.seq - 1}")
+                yield f"the journal misses the entries {expected} to {e.seq - 1}"
             chain = chain_of(
                 chain,
                 seq=e.seq,
@@ -320,30 +344,63 @@ class Store:
                 detail=e.detail,
             )
             if chain != e.chain:
-                found.append(f"entry {e.seq} of the journal does not follow from the one before it")
+                yield f"entry {e.seq} of the journal does not follow from the one before it"
                 chain = e.chain
             expected = e.seq + 1
-        return found + self._seals()
 
-    def _seals(self) -> list[str]:
-        found: list[str] = []
-        latest: dict[int, tuple[int, str]] = {}
-        for e in self.journal():
-            latest[e.row] = (e.version, e.hash)
-        rows = [row for row, (version, _) in latest.items() if version]
+    def _seals(self, latest: dict[int, Event]) -> dict[int, list[str]]:
+        """Return what is wrong with each living row: the cube, its earlier versions, its blobs."""
+        found: dict[int, list[str]] = {}
+        rows = [row for row, e in latest.items() if e.version]
         for start in range(0, len(rows), 1024):
             part = rows[start : start + 1024]
-            cubes = self.engine.by_rows(part)
+            cubes = self._readable(part, found)
             for row in part:
-                version, seal = latest[row]
-                cube = cubes.get(row)
-                if cube is None:
-                    found.append(f"the journal names a cube of row {row} that is not there")
-                elif cube.version != version or cube.hash != seal:
-                    found.append(f"cube {cube.id} is not the version that the journal names")
-                elif seal_hash(cube.payload, cube.header, cube.parent) != cube.hash:
-                    found.append(f"cube {cube.id} was changed behind pinyon's back: its seal does not match")
+                if row not in found and (problems := list(self._wrong(latest[row], cubes.get(row)))):
+                    found[row] = problems
         return found
+
+    def _readable(self, rows: Sequence[int], found: dict[int, list[str]]) -> dict[int, Cube]:
+        """Return the cubes of rows, and note those that cannot be read."""
+        try:
+            return self.engine.by_rows(rows)
+        except Damaged as error:
+            if len(rows) == 1:
+                found[rows[0]] = [error.message]
+                return {}
+        half = len(rows) // 2
+        return self._readable(rows[:half], found) | self._readable(rows[half:], found)
+
+    def _wrong(self, last: Event, cube: Cube | None) -> Iterator[str]:
+        if cube is None:
+            yield f"the journal names a cube of row {last.row} that is not there"
+        elif (cube.id, cube.version, cube.hash) != (last.cube, last.version, last.hash):
+            yield f"cube {cube.id} is not the version that the journal names"
+        elif seal_hash(cube.payload, cube.header, cube.parent) != cube.hash:
+            yield f"cube {cube.id} was changed behind pinyon's back: its seal does not match"
+        else:
+            yield from self._earlier(cube)
+            for blob in [] if isinstance(cube.payload, Text) else cube.payload.blobs:
+                try:
+                    self.engine.blobs.get(blob)
+                except (Damaged, NotFound) as error:
+                    yield f"cube {cube.id} lacks its {blob.role}: {error.message}"
+
+    def _earlier(self, cube: Cube) -> Iterator[str]:
+        """Yield what is wrong with the versions before this one."""
+        if cube.version == 1:
+            return
+        try:
+            versions = {old.version: old for old in self.engine.versions(cube.id)}
+        except Damaged as error:
+            yield error.message
+            return
+        for e in self.engine.events_of(cube.id):
+            old = cube if e.version == cube.version else versions.get(e.version)
+            if old is None:
+                yield f"version {e.version} of cube {cube.id} is not there"
+            elif old.hash != e.hash or seal_hash(old.payload, old.header, old.parent) != old.hash:
+                yield f"version {e.version} of cube {cube.id} was changed behind pinyon's back: its seal does not match"
 
 
 def _vector_rows(cubes: Sequence[Cube], data: NDArray[np.float16]) -> VectorRows:
@@ -352,6 +409,11 @@ def _vector_rows(cubes: Sequence[Cube], data: NDArray[np.float16]) -> VectorRows
         np.array([cube.version for cube in cubes], dtype=np.int64),
         data,
     )
+
+
+def _is_same(old: Cube, payload: Payload, header: Header) -> bool:
+    """Return whether a version would say the same; the seal tells true from 1, which compare equal."""
+    return payload == old.payload and header == old.header and seal_hash(payload, header, old.parent) == old.hash
 
 
 class _Writer:
@@ -369,13 +431,14 @@ class _Writer:
         self.events: list[Event] = []
         self.created: dict[str, Cube] = {}
         self.revised: dict[str, Cube] = {}
+        self.known: dict[str, Cube] = {}  # as the database holds them now
 
     def put(self, drafts: Sequence[Draft]) -> list[Placed]:
         ids = [seal_id(draft, self.actor, self.space) for draft in drafts]
-        live = self.tx.live(ids)
-        spent = self.tx.spent([id for id in ids if id not in live])
+        self.known = self.tx.live(ids)
+        spent = self.tx.spent([id for id in ids if id not in self.known])
         ends = self._ends(drafts)
-        return [self._place(draft, id, live, spent, ends) for draft, id in zip(drafts, ids, strict=True)]
+        return [self._place(draft, id, spent, ends) for draft, id in zip(drafts, ids, strict=True)]
 
     def _ends(self, drafts: Sequence[Draft]) -> dict[Place, int]:
         places = {
@@ -385,10 +448,10 @@ class _Writer:
         }
         return self.tx.ends(sorted(places, key=lambda p: p.thread)) if places else {}
 
-    def _place(self, draft: Draft, id: str, live: dict[str, Cube], spent: set[str], ends: dict[Place, int]) -> Placed:
+    def _place(self, draft: Draft, id: str, spent: set[str], ends: dict[Place, int]) -> Placed:
         nonce = 0
         while True:
-            old = self.created.get(id) or self.revised.get(id) or live.get(id)
+            old = self.created.get(id) or self.revised.get(id) or self.known.get(id)
             if old is None and id not in spent:
                 cube = self._create(id, draft, ends)
                 return Placed(cube, "created")
@@ -396,8 +459,8 @@ class _Writer:
                 return self._again(old, draft)
             nonce += 1
             id = seal_id(draft, self.actor, self.space, nonce=nonce)
-            if id not in live:
-                live.update(self.tx.live([id]))
+            if id not in self.known and id not in self.created:
+                self.known.update(self.tx.live([id]))
                 spent |= self.tx.spent([id])
 
     def _create(self, id: str, draft: Draft, ends: dict[Place, int]) -> Cube:
@@ -422,7 +485,7 @@ class _Writer:
             header = replace(header, provenance=replace(mine, position=theirs.position))
         if header.life.state == "generated" and old.header.life.state in ("activated", "merged", "frozen"):
             header = replace(header, life=replace(header.life, state=old.header.life.state))
-        if header == old.header:
+        if _is_same(old, draft.payload, header):
             return Placed(old, "unchanged")
         op: EventOp = "restore" if old.header.life.state in ("archived", "expired") else "update"
         return Placed(self.revise(old, draft.payload, header, op), "updated")
@@ -436,19 +499,24 @@ class _Writer:
         row = self.seq + 1
         for number, cube in enumerate(chain):
             cube = replace(cube, row=row)
-            self.note("create" if number == 0 else "update", cube, version=cube.version, seal=cube.hash)
             if number == 0:
+                o = cube.owner
+                said: dict[str, Json] = {"created": micros(cube.created), "owner": [o.tenant, o.user, o.agent]}
+                self.note("create", cube, version=cube.version, seal=cube.hash, detail=said)
                 self.tx.insert([cube])
             else:
+                self.note("update", cube, version=cube.version, seal=cube.hash)
                 self.tx.replace([cube])
         live[id] = replace(chain[-1], row=row)
         return [Placed(live[id], "created")]
 
-    def retire(self, thread: str, keep: set[str]) -> None:
+    def retire(self, thread: str, keep: set[str]) -> list[Cube]:
+        retired: list[Cube] = []
         for cube in self.tx.standing(Place.of(self.space, self.actor, thread)):
             if cube.id not in keep and cube.header.life.state in ("generated", "activated", "merged"):
                 life = replace(cube.header.life, state="archived")
-                self.revise(cube, cube.payload, replace(cube.header, life=life), "archive")
+                retired.append(self.revise(cube, cube.payload, replace(cube.header, life=life), "archive"))
+        return retired
 
     def revise(self, old: Cube, payload: Payload, header: Header, op: EventOp) -> Cube:
         cube = replace(
@@ -486,6 +554,7 @@ class _Writer:
             self.tx.insert(list(self.created.values()))
         if self.revised:
             self.tx.replace(list(self.revised.values()))
+        self.known |= self.created | self.revised
         self.created, self.revised = {}, {}
 
     def finish(self) -> None:

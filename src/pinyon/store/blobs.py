@@ -17,9 +17,17 @@ __all__ = ["Blobs", "FileBlobs", "MemoryBlobs"]
 class Blobs(Protocol):
     """A heap of bytes; the same bytes are kept once."""
 
-    def put(self, data: bytes, *, role: str = "tensors") -> Blob: ...
-    def get(self, blob: Blob) -> bytes: ...
-    def remove(self, blob: Blob) -> None: ...
+    def put(self, data: bytes, *, role: str = "tensors") -> Blob:
+        """Keep bytes and return their name."""
+        ...
+
+    def get(self, blob: Blob) -> bytes:
+        """Return the bytes of a name."""
+        ...
+
+    def remove(self, blob: Blob) -> None:
+        """Drop bytes; dropping what is not here is no error."""
+        ...
 
 
 class MemoryBlobs:
@@ -68,9 +76,9 @@ class FileBlobs:
         """
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data), role=role)
         path = self._path(blob)
-        if path.exists():
-            return blob
         try:
+            if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == blob.sha256:
+                return blob
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".")
             try:
@@ -98,6 +106,8 @@ class FileBlobs:
             data = self._path(blob).read_bytes()
         except FileNotFoundError as error:
             raise NotFound(f"there is no blob {blob.sha256}") from error
+        except OSError as error:
+            raise StoreError(f"the blob {blob.sha256} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != blob.sha256:
             raise Damaged(f"the blob {blob.sha256} was changed on disk")
         return data

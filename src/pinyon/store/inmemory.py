@@ -45,6 +45,7 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.identity = uuid.uuid4().hex
         self.location = ":memory:"
+        self.is_read_only = False
         self.blobs = MemoryBlobs()
         self._tables = _Tables()
         self._lock = threading.RLock()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..core.render import introduction
 from ..errors import BadInput
 from .base import Hit
 from .split import sentences
@@ -27,12 +28,15 @@ _NUMBER = re.compile(
 )
 
 
+_LEADING = 5  # hits that may carry the evidence
+
+
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """A sentence that answers.
 
     Args:
-        text: The sentence, as it stands in the source.
+        text: The sentence as it stands in the source, line breaks made spaces.
         hit: Where it stands.
         score: Share of the question that it and its surroundings cover, 0 to about 1.5.
     """
@@ -52,15 +56,16 @@ class Extractive:
 
     Args:
         most: Sentences to return at most, >= 1.
-        evidence: Least share of the question's weight that the best hit must cover, 0 to 1.
+        evidence: What the leading hits must reach, 0 to 2: the share of the question's weight that the best of them
+            covers, plus the likeness in meaning of the nearest.
     """
 
     most: int = 3
-    evidence: float = 0.35  # ours: on the demo's 50 questions, see tests/text/test_extract.py
+    evidence: float = 0.75  # LoCoMo dev: 97 % of its questions get an answer, 41 % of foreign ones
 
     def __post_init__(self) -> None:
-        if self.most < 1 or not 0 <= self.evidence <= 1:
-            raise BadInput("most must be at least 1 and evidence between 0 and 1")
+        if self.most < 1 or not 0 <= self.evidence <= 2:
+            raise BadInput("most must be at least 1 and evidence between 0 and 2")
 
     def answer(
         self,
@@ -87,7 +92,7 @@ class Extractive:
         if not hits or not whole:
             return []
         candidates = [
-            (hit, place, hit.cube.text[a:b].strip())
+            (hit, place, " ".join(hit.cube.text[a:b].split()))
             for place, hit in enumerate(hits)
             for a, b in sentences(hit.cube.text)
             if hit.cube.text[a:b].strip()
@@ -100,7 +105,8 @@ class Extractive:
             covers = sum(w for term, w in weights.items() if term in set(terms(text))) / whole
             scored.append(Sentence(text, hit, covers + 0.5 * alike + 0.4 / (1 + place) + self._fits(question, text)))
         scored.sort(key=lambda sentence: -sentence.score)
-        if not scored or self._coverage(hits, terms, weights) < self.evidence * whole:
+        nearest = max(likeness(question, [introduction(hit.cube) + hit.cube.text for hit in hits[:_LEADING]]))
+        if not scored or self._coverage(hits, terms, weights) / whole + nearest < self.evidence:
             return []
         return self._few(scored)
 
@@ -110,7 +116,7 @@ class Extractive:
     def _coverage(self, hits: Sequence[Hit], terms: Terms, weights: Mapping[str, float]) -> float:
         """Return the greatest weight of question terms that one of the leading hits holds."""
         best = 0.0
-        for hit in hits[:5]:
+        for hit in hits[:_LEADING]:
             p = hit.cube.header.provenance
             mine = set(terms(f"{p.speaker or ''} {p.title or ''} {' '.join(p.section)} {hit.cube.text}"))
             best = max(best, sum(weight for term, weight in weights.items() if term in mine))

@@ -1,0 +1,185 @@
+"""Measure what a memory finds: LoCoMo, passages of documents, SQuAD, HotpotQA, beside its single legs.
+
+Everything is added and searched through `pinyon.Memory` with the default embedder; no model writes or judges anything.
+Tables go to standard output as Markdown, progress to standard error, every question with its ranks to a JSON file.
+
+    python benchmarks/retrieval.py
+    python benchmarks/retrieval.py --only locomo
+    python benchmarks/retrieval.py --only crossvalidate
+    python benchmarks/retrieval.py --only chunks
+    python benchmarks/retrieval.py --only variants
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pinyon.errors import PinyonError
+from pinyon.measure import (
+    CONTROLS,
+    VARIANTS,
+    Corpus,
+    Report,
+    chunk_sizes,
+    chunk_table,
+    compare,
+    cross_validate,
+    hotpot,
+    locomo,
+    locomo_merged,
+    passages,
+    run_corpus,
+    squad,
+    squad_articles,
+    try_variants,
+    variants_table,
+)
+from pinyon.measure.base import surroundings
+
+STUDIES = ("crossvalidate", "chunks", "variants")  # of the ranking itself; only when asked for
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One data set: where it lies below the data folder, how it becomes a corpus, and the depths reported."""
+
+    name: str
+    where: str
+    corpus: Callable[[Path], Corpus]
+    ks: tuple[int, ...]
+    shown: tuple[int, ...]
+
+
+SUBJECTS = (
+    Subject("locomo", "locomo/*.json", locomo, (1, 5, 10, 20, 50), (10, 50)),
+    Subject("merged", "locomo/*.json", locomo_merged, (1, 5, 10, 20, 50), (10, 50)),
+    Subject("passages", "books", passages, (1, 5, 10, 20), (1, 10)),
+    Subject("squad", "docs/squad2*.json", squad, (1, 5, 10), (1, 5)),
+    Subject("squad", "docs/squad2*.json", squad_articles, (1, 5, 10), (1, 5)),
+    Subject("hotpot", "docs/hotpotqa*.jsonl", hotpot, (2, 5, 10, 20), (5, 10)),
+)
+
+
+def found(data: Path, subject: Subject) -> Path | None:
+    """Return where the data of a subject lie, or None."""
+    return next(iter(sorted(data.glob(subject.where))), None)
+
+
+def measure(subject: Subject, path: Path, command: str) -> list[Report]:
+    """Run the default and the controls on one corpus."""
+    corpus = subject.corpus(path)
+    reports = []
+    for system, index in {"default": None, **CONTROLS}.items():
+        with tqdm(
+            total=corpus.questions, desc=f"{corpus.name}: {system}", unit="q", file=sys.stderr, leave=False
+        ) as bar:
+            report = run_corpus(corpus, ks=subject.ks, system=system, index=index, progress=bar.update)
+        reports.append(replace(report, command=command))
+    print(compare(reports, [f"recall@{k}" for k in subject.ks]))
+    print(reports[0].to_markdown(), flush=True)
+    return reports
+
+
+def run_crossvalidation(data: Path) -> dict[str, Any]:
+    """Print how the default does beside weights that never saw the conversation."""
+    path = found(data, SUBJECTS[0])
+    if path is None:
+        raise SystemExit("cross-validation needs LoCoMo in the data folder")
+    with tqdm(desc="cross-validation", unit=" sets of weights", file=sys.stderr, leave=False) as bar:
+        result = cross_validate(locomo(path), progress=bar.update)
+    print(result.to_markdown(), flush=True)
+    return asdict(result)
+
+
+def run_chunks(data: Path) -> list[dict[str, Any]]:
+    """Print what chunks of several sizes find in equal amounts of text."""
+    out = []
+    for subject in SUBJECTS:
+        path = found(data, subject)
+        if subject.corpus in (passages, squad_articles) and path is not None:
+            measured = chunk_sizes(subject.corpus(path))
+            print(chunk_table(measured), flush=True)
+            out.extend(asdict(one) for one in measured)
+    return out
+
+
+def run_variants(data: Path) -> list[dict[str, Any]]:
+    """Print what each change of the ranking brings on each corpus."""
+    there = [(subject, path) for subject in SUBJECTS if (path := found(data, subject)) is not None]
+    corpora = [(subject.corpus(path), subject.shown) for subject, path in there]
+    with tqdm(total=len(corpora) * len(VARIANTS), desc="variants", file=sys.stderr, leave=False) as bar:
+        trials = try_variants(corpora, progress=bar.update)
+    print(variants_table(trials), flush=True)
+    return [asdict(trial) for trial in trials]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [*dict.fromkeys(subject.name for subject in SUBJECTS), *STUDIES]
+    folder = Path(os.environ.get("PINYON_DATA") or ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=folder, help="evaluation data (default: $PINYON_DATA)")
+    parser.add_argument("--only", choices=names, action="append", help="may be repeated; default: all data sets")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="default: benchmarks/results/retrieval[-ONLY].json")
+    options = parser.parse_args(arguments)
+    if not options.data.is_dir():
+        parser.error(f"there is no data folder {str(options.data)!r}; give --data or set PINYON_DATA")
+    said = sys.argv[1:] if arguments is None else list(arguments)
+    command = shlex.join(["python", "benchmarks/retrieval.py", *_without_paths(said)])
+    machine, versions = surroundings()
+    start = time.perf_counter()
+    print(f"`{command}` on {machine}; " + ", ".join(f"{k} {v}" for k, v in versions.items()) + "\n", flush=True)
+    wanted = options.only or [name for name in names if name not in STUDIES]
+    out: dict[str, Any] = {"command": command, "machine": machine, "versions": versions, "reports": []}
+    try:
+        for subject in SUBJECTS:
+            path = found(options.data, subject) if subject.name in wanted else None
+            if path is not None:
+                out["reports"].extend(report.to_json() for report in measure(subject, path, command))
+            elif subject.name in wanted:
+                print(f"{subject.name}: no {subject.where} in the data folder, left out\n", file=sys.stderr)
+        if "crossvalidate" in wanted:
+            out["crossvalidation"] = run_crossvalidation(options.data)
+        if "chunks" in wanted:
+            out["chunks"] = run_chunks(options.data)
+        if "variants" in wanted:
+            out["variants"] = run_variants(options.data)
+    except PinyonError as error:
+        print(error, file=sys.stderr)
+        return 1
+    out["seconds"] = time.perf_counter() - start
+    name = "-".join(["retrieval", *(options.only or [])])
+    file = options.json or ROOT / "benchmarks" / "results" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(out) + "\n", encoding="utf-8")
+    print(f"{out['seconds']:.0f} s in all.")
+    return 0
+
+
+def _without_paths(arguments: Sequence[str]) -> list[str]:
+    """Drop options that name this machine's folders; they are given by the environment of whoever repeats it."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.startswith(("--data=", "--json=")):
+            skip = False
+        elif argument in ("--data", "--json"):
+            skip = True
+        else:
+            kept.append(argument)
+    return kept
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

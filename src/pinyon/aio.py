@@ -1,0 +1,180 @@
+"""The same memory for programs that run in an event loop: each verb is a coroutine that works in a thread.
+
+Nothing is written twice: a descriptor turns a method of `Memory` into a coroutine with the same signature, which type
+checkers see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
+
+from .core.scope import Scope
+from .memory import Memory, Who
+
+__all__ = ["AsyncMemory"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_BATCH = 256  # items fetched per step into a thread: the step costs some 50 µs, an item about as much
+
+
+class _Verb(Generic[P, R]):
+    """A method of `Memory` as a coroutine that runs it in a thread."""
+
+    def __init__(self, method: Callable[Concatenate[Memory, P], R]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+        self.__wrapped__ = method
+
+    @overload
+    def __get__(self, instance: None, owner: type[AsyncMemory]) -> Self: ...
+    @overload
+    def __get__(self, instance: AsyncMemory, owner: type[AsyncMemory]) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(
+        self, instance: AsyncMemory | None, owner: type[AsyncMemory]
+    ) -> Self | Callable[P, Coroutine[Any, Any, R]]:
+        if instance is None:
+            return self
+        memory, method = instance.memory, self._method
+
+        async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            return await asyncio.to_thread(method, memory, *args, **kwargs)
+
+        run.__doc__ = method.__doc__
+        return run
+
+
+class _Stream(Generic[P, R]):
+    """A method of `Memory` that yields, as an asynchronous iterator."""
+
+    def __init__(self, method: Callable[Concatenate[Memory, P], Iterator[R]]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+        self.__wrapped__ = method
+
+    @overload
+    def __get__(self, instance: None, owner: type[AsyncMemory]) -> Self: ...
+    @overload
+    def __get__(self, instance: AsyncMemory, owner: type[AsyncMemory]) -> Callable[P, AsyncIterator[R]]: ...
+    def __get__(self, instance: AsyncMemory | None, owner: type[AsyncMemory]) -> Self | Callable[P, AsyncIterator[R]]:
+        if instance is None:
+            return self
+        memory, method = instance.memory, self._method
+
+        async def run(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+            items = method(memory, *args, **kwargs)
+            while batch := await asyncio.to_thread(lambda: list(islice(items, _BATCH))):
+                for item in batch:
+                    yield item
+
+        return run
+
+
+class _Opening:
+    """A memory that is being opened: ``await`` it, or open it for a block with ``async with``."""
+
+    def __init__(self, opened: Callable[[], Memory]) -> None:
+        self._opened = opened
+        self._memory: AsyncMemory | None = None
+
+    async def _open(self) -> AsyncMemory:
+        return AsyncMemory(await asyncio.to_thread(self._opened))
+
+    def __await__(self) -> Generator[Any, None, AsyncMemory]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncMemory:
+        self._memory = await self._open()
+        return self._memory
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._memory is not None:
+            await self._memory.close()
+
+
+def _opening(method: Callable[P, Memory]) -> Callable[P, _Opening]:
+    def run(*args: P.args, **kwargs: P.kwargs) -> _Opening:
+        return _Opening(lambda: method(*args, **kwargs))
+
+    run.__doc__ = method.__doc__
+    return run
+
+
+class AsyncMemory:
+    """A `Memory` whose verbs are coroutines, for web services and agents in an event loop.
+
+    Several coroutines may use it at once. A coroutine that is cancelled leaves its thread to finish: a write that has
+    begun is written whole or not at all, as always.
+
+    Args:
+        memory: A memory that is open.
+
+    Example:
+        >>> async def main() -> str:
+        ...     async with AsyncMemory.open(":memory:") as memory:
+        ...         await memory.add("Ann keeps bees behind the old mill.")
+        ...         return (await memory.ask("Where are the bees?")).text
+        >>> asyncio.run(main())
+        'Ann keeps bees behind the old mill. [1]'
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    open = staticmethod(_opening(Memory.open))
+    """Open a memory as `Memory.open` does: ``await`` the result, or use it in ``async with``."""
+
+    def at(self, **who: Unpack[Who]) -> AsyncMemory:
+        """Return the same memory for another caller or space; it shares everything with this one."""
+        return AsyncMemory(self._memory.at(**who))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def memory(self) -> Memory:
+        """The memory itself, for functions that take one; run them with `asyncio.to_thread`."""
+        return self._memory
+
+    @property
+    def scope(self) -> Scope:
+        """Who asks by default."""
+        return self._memory.scope
+
+    @property
+    def space(self) -> str:
+        """The default space."""
+        return self._memory.space
+
+    add = _Verb(Memory.add)
+    add_many = _Verb(Memory.add_many)
+    add_source = _Verb(Memory.add_source)
+    adopt = _Verb(Memory.adopt)
+    ask = _Verb(Memory.ask)
+    catch_up = _Verb(Memory.catch_up)
+    check = _Verb(Memory.check)
+    close = _Verb(Memory.close)
+    forget = _Verb(Memory.forget)
+    get = _Verb(Memory.get)
+    history = _Verb(Memory.history)
+    iterate = _Stream(Memory.iterate)
+    list = _Verb(Memory.list)
+    plan_forget = _Verb(Memory.plan_forget)
+    recall = _Verb(Memory.recall)
+    reindex = _Verb(Memory.reindex)
+    search = _Verb(Memory.search)
+    source = _Verb(Memory.source)
+    stats = _Verb(Memory.stats)
+    update = _Verb(Memory.update)

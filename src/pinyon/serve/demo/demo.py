@@ -1,0 +1,182 @@
+"""Ten questions to a year of messages and to the Python language reference."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+from pydoc_data.topics import topics
+
+from ...core.clock import instant
+from ...core.cube import Cube
+from ...core.experience import Conversation, Document, Experience, Turn
+from ...core.payload import Json
+from ...core.render import day_of
+from ...memory import Memory
+from ...results import Answer
+from ...text import Hits
+
+__all__ = ["run"]
+
+Echo = Callable[[str], None]
+_K = 10
+
+
+def run(path: Path, echo: Echo, json: bool = False) -> dict[str, Json]:
+    """Remember the demo's texts at a path, ask ten questions, and tell what was found, why, and how fast.
+
+    Args:
+        path: File of the demo's memory; a second run finds it there.
+        echo: Prints one line.
+        json: Print nothing and leave the telling to the caller.
+
+    Returns:
+        Everything that was told, as JSON.
+    """
+    say = (lambda line: None) if json else echo
+    with Memory.open(path) as memory:
+        kept = memory.stats().cubes
+        learned = _learn(memory, say, kept)
+        asked = [_ask(memory, question, say) for question in _data("questions.json")["questions"]]
+        say("")
+        summary = _summary(memory, asked, say)
+        _recall(memory, say)
+    _goodbye(path, say)
+    return {"learned": learned, "questions": asked, "summary": summary}
+
+
+def _data(name: str) -> dict[str, list[dict[str, object]]]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    data: dict[str, list[dict[str, object]]] = json.loads(text)
+    return data
+
+
+def _experiences() -> Iterator[Experience]:
+    talk = _data("conversation.json")
+    for session in talk["sessions"]:
+        start = instant(str(session["time"]))
+        turns = tuple(
+            Turn(turn["text"], speaker=turn["speaker"], time=start + timedelta(seconds=30 * number))
+            for number, turn in enumerate(session["turns"])  # type: ignore[call-overload]  # the file's own shape
+        )
+        yield Conversation(turns, session=str(session["session"]), title=str(talk["title"]))
+    for name, text in sorted(topics.items()):
+        yield Document(text, source=f"python:{name}", title=f"Python reference: {name}")
+
+
+def _learn(memory: Memory, say: Echo, kept: int) -> dict[str, Json]:
+    start = time.perf_counter()
+    experiences = list(_experiences())
+    added = memory.add_many(experiences)
+    memory.search("warm up")  # the index follows the journal at the first search
+    seconds = time.perf_counter() - start
+    turns = sum(len(e.turns) for e in experiences if isinstance(e, Conversation))
+    say("A year of messages between two friends, and the language reference that comes with every Python:")
+    if kept:
+        say(f"  all {kept:,} memories of the last run were kept; nothing new ({added.unchanged:,} were there already)")
+    else:
+        rate = (added.created + added.unchanged) / seconds
+        say(
+            f"  {turns} turns and {len(topics)} documents became {added.created:,} memories in {seconds:.1f} s"
+            f" ({rate:,.0f} a second, searchable, safe on disk)"
+        )
+    return {"kept": kept, "created": added.created, "unchanged": added.unchanged, "seconds": seconds}
+
+
+def _ask(memory: Memory, question: Mapping[str, object], say: Echo) -> dict[str, Json]:
+    asked, gold = str(question["question"]), [str(name) for name in question["evidence"]]  # type: ignore[attr-defined]
+    start = time.perf_counter()
+    found = memory.search(asked, k=_K)
+    ms = (time.perf_counter() - start) * 1000
+    answer = memory.ask(asked)
+    ranks = [n for n, hit in enumerate(found.hits, 1) if _name(hit.cube) in gold]
+    say("")
+    say(f"? {asked}   ({question['kind']})")
+    _tell(answer, say)
+    say(f"    expected: {question['answer']}")
+    say(f"    {_verdict(gold, ranks, answer)}; {ms:.1f} ms among {found.considered:,}")
+    if found.hits:
+        say(f"    why the first: {_why(found)}")
+    return {
+        "question": asked,
+        "kind": str(question["kind"]),
+        "expected": str(question["answer"]),
+        "answer": answer.text,
+        "evidence": list(gold),
+        "ranks": list(ranks),
+        "ms": ms,
+    }
+
+
+def _tell(answer: Answer, say: Echo) -> None:
+    for line in answer.text.splitlines():
+        for part in textwrap.wrap(line, 104) or [""]:
+            say(f"  {part}")
+    for hit, number in {c.hit.cube.id: (c.hit, c.number) for c in answer.citations}.values():
+        say(f"    [{number}] {_where(hit.cube)}")
+
+
+def _verdict(gold: Sequence[str], ranks: Sequence[int], answer: Answer) -> str:
+    if not gold:
+        return "nothing to find" + ("" if not answer.is_known else ", and yet it quotes something")
+    if not ranks:
+        return f"the evidence is not among the first {_K}"
+    return f"evidence at rank {', '.join(map(str, ranks))}"
+
+
+def _why(found: Hits) -> str:
+    names = {"turn": "its words", "window1": "words around it", "window2": "words further around", "section": "its session"}
+    names |= {"dense": "meaning", "speaker": "speaker named", "literal": "letter for letter"}
+    said = [f"{names.get(r.leg, r.leg)} #{r.rank}" for r in found.hits[0].why if r.rank]
+    return ", ".join(said)
+
+
+def _name(cube: Cube) -> str:
+    p = cube.header.provenance
+    return p.source or f"{cube.owner.session}:{(p.position or 0) + 1}"
+
+
+def _where(cube: Cube) -> str:
+    p = cube.header.provenance
+    if p.unit == "turn":
+        return f"{p.speaker}, {day_of(cube.time)}, {cube.owner.session}"
+    return f"{p.title}, characters {p.span[0]}-{p.span[1]}" if p.span else str(p.title)
+
+
+def _summary(memory: Memory, asked: Sequence[Mapping[str, Json]], say: Echo) -> dict[str, Json]:
+    with_gold = [a for a in asked if a["evidence"]]
+    first = sum(1 for a in with_gold if 1 in a["ranks"])  # type: ignore[operator]  # a JSON list
+    ten = sum(1 for a in with_gold if a["ranks"])
+    ms = statistics.median(float(a["ms"]) for a in asked)  # type: ignore[arg-type]  # a JSON number
+    stats = memory.stats()
+    say(
+        f"{ten} of {len(with_gold)} questions with an answer have evidence in the first ten hits, {first} at rank 1;"
+        f" a search takes {ms:.1f} ms (median); {stats.bytes / max(1, stats.cubes):,.0f} bytes a memory on disk"
+    )
+    return {"first": first, "ten": ten, "of": len(with_gold), "median_ms": ms, "bytes": stats.bytes}
+
+
+def _recall(memory: Memory, say: Echo) -> None:
+    say("")
+    say('What a prompt would get for "Mrs Pryor" in 300 tokens (memory.recall):')
+    recalled = memory.recall("What happened to Mrs Pryor?", budget_tokens=300)
+    for line in recalled.text.splitlines():
+        for part in textwrap.wrap(line, 104):
+            say(f"  {part}")
+    say(f"  ({recalled.context.footprint.tokens} tokens)")
+
+
+def _goodbye(path: Path, say: Echo) -> None:
+    say("")
+    say("Now you:")
+    say(f"  pinyon search 'Where did the almanac come from?' --path {path} --why")
+    say(f"  pinyon add 'The spare key hangs behind the blue door.' --path {path}")
+    say(f"  pinyon ask 'Where is the spare key?' --path {path}")
+    say("  pinyon import ~/notes     (Markdown, PDF, Word, EPUB, HTML, code, chat exports)")
+    say("  pinyon --help")
+    say("Run the demo again to see that everything was kept.")

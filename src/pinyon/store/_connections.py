@@ -1,0 +1,246 @@
+"""Connections to one SQLite file: one a thread, none across a fork, nothing written to a file that is not ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import Damaged, TooNew
+from ._said import WAIT_S, plainly
+from .migrations import APPLICATION_ID, SCHEMA_VERSION
+
+__all__ = ["Connections", "check_schema"]
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_FORK_WAIT_S = 5.0  # longer than any read or transaction of a verb
+
+
+class _Link:
+    """A connection that is closed when the thread it belongs to ends."""
+
+    __slots__ = ("__weakref__", "db", "has_log")
+
+    def __init__(self, db: sqlite3.Connection, has_log: bool) -> None:
+        self.db = db
+        self.has_log = has_log
+
+    def __del__(self) -> None:
+        self.db.close()
+
+
+class Connections:
+    """Hands each thread its own connection to a file.
+
+    SQLite keeps in the memory of a process which locks it holds. A forked child would inherit that belief without the
+    locks, and the parent could then fold in and delete the log under the child's hands. So every connection is closed
+    just before a fork, and parent and child connect again when they need to.
+
+    A file or folder that may not be written is opened for reading alone: as an immutable file while there is no log
+    beside it, else with the locks of those who write.
+
+    Args:
+        path: The file; need not exist.
+        durability: Value of ``PRAGMA synchronous``.
+
+    Attributes:
+        writing: Held by the thread of this process that writes.
+        is_read_only: Whether the file is there and may not be written.
+
+    Raises:
+        Damaged: The file is no pinyon database; not a byte of it was changed.
+        TooNew: It was written by a later version; not a byte of it was changed.
+    """
+
+    def __init__(self, path: Path, durability: str) -> None:
+        self.path = path
+        self._durability = durability
+        self.writing = threading.Lock()
+        self._quiet = threading.Condition()
+        self._readers = 0
+        self._local = threading.local()
+        self._links: weakref.WeakSet[_Link] = weakref.WeakSet()
+        self._abandoned: list[_Link] = []
+        self._is_held = False
+        folder = path.parent
+        self.is_read_only = path.exists() and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK))
+        self._inspect()
+        _tell_of_forks(self)
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection of this thread."""
+        link: _Link | None = getattr(self._local, "link", None)
+        if link is None or (self.is_read_only and link.has_log != self._has_log()):
+            link = self._local.link = self._connect()
+            with self._quiet:
+                self._links.add(link)
+        return link.db
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection of this thread for a read; a fork waits until it is over."""
+        with self._quiet:
+            self._readers += 1
+        try:
+            with plainly(self.path):
+                yield self.db
+        finally:
+            with self._quiet:
+                self._readers -= 1
+                if not self._readers:
+                    self._quiet.notify_all()
+
+    def close(self) -> None:
+        """Close every connection of this process; what comes later connects again."""
+        with self._quiet:
+            links = list(self._links)
+            self._links.clear()
+        for link in links:
+            link.db.close()
+        self._local = threading.local()
+
+    def _connect(self) -> _Link:
+        if self.is_read_only:
+            return self._reader()
+        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        link = _Link(db, has_log=True)
+        db.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
+        _patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchone())
+        db.execute(f"PRAGMA synchronous = {self._durability.upper()}")
+        db.execute("PRAGMA secure_delete = ON")  # a forgotten text leaves no trace on its pages
+        _tune(db)
+        return link
+
+    def _reader(self) -> _Link:
+        has_log = self._has_log()
+        how = "mode=ro" if has_log else "mode=ro&immutable=1"
+        uri = f"{self.path.absolute().as_uri()}?{how}"
+        db = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        link = _Link(db, has_log)
+        _tune(db)
+        return link
+
+    def _has_log(self) -> bool:
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size > 0
+        except OSError:
+            return False
+
+    def _inspect(self) -> None:
+        """Refuse a file that is not ours before SQLite opens it for writing."""
+        try:
+            with open(self.path, "rb") as file:
+                head = file.read(_HEADER_BYTES)
+        except FileNotFoundError:
+            return
+        if not head:
+            return
+        if len(head) < _HEADER_BYTES or not head.startswith(_MAGIC):
+            raise Damaged(f"{self.path} is not a sound pinyon database", hint="choose another path, or restore a copy")
+        version, marked = struct.unpack_from(">I", head, 60)[0], struct.unpack_from(">I", head, 68)[0]
+        if marked == APPLICATION_ID:
+            _check_version(self.path, version)
+            return
+        link = self._reader()
+        check_schema(link.db, self.path)  # ours all the same when its first pages still lie in the log
+        link.db.close()
+
+    def before_fork(self) -> None:
+        """Close all connections when nobody uses them, and keep them closed until the fork is over."""
+        self._is_held = self.writing.acquire(timeout=_FORK_WAIT_S)
+        self._quiet.acquire()
+        if self._is_held and self._quiet.wait_for(lambda: not self._readers, timeout=_FORK_WAIT_S):
+            links = list(self._links)
+            self._links.clear()
+            self._local = threading.local()
+            for link in links:
+                link.db.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._quiet.release()
+        if self._is_held:
+            self.writing.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with locks that no thread of the parent can hold."""
+        self._abandoned = list(self._links)  # closing them would release locks of the parent
+        self._links = weakref.WeakSet()
+        self._local = threading.local()
+        self._readers = 0
+        self._quiet = threading.Condition()
+        self.writing = threading.Lock()
+
+
+def check_schema(db: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version of a database, 0 for an empty one, all read in one transaction.
+
+    Raises:
+        Damaged: It has tables and is not ours.
+        TooNew: It was written by a later version.
+    """
+    db.execute("BEGIN")
+    try:
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        marked = db.execute("PRAGMA application_id").fetchone()[0]
+        is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    finally:
+        db.execute("COMMIT")
+    if not is_empty and marked != APPLICATION_ID:
+        raise Damaged(f"{path} is a SQLite file but not one of pinyon's", hint="choose another path")
+    _check_version(path, version)
+    return version
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise TooNew(
+            f"{path} has schema {version}, this pinyon knows schema {SCHEMA_VERSION}",
+            hint="pip install --upgrade pinyon",
+        )
+
+
+def _tune(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA cache_size = -65536")  # 64 MiB
+    db.execute("PRAGMA mmap_size = 1073741824")  # read through the page cache, 1 GiB
+    db.execute("PRAGMA temp_store = MEMORY")
+
+
+def _tell_of_forks(connections: Connections) -> None:
+    """Ask the interpreter to call back around forks, for as long as the connections live."""
+    if not hasattr(os, "register_at_fork"):
+        return
+    before, parent, child = (
+        weakref.WeakMethod(method)
+        for method in (connections.before_fork, connections.after_fork_in_parent, connections.after_fork_in_child)
+    )
+
+    def call(reference: weakref.WeakMethod[Callable[[], None]]) -> None:
+        method = reference()
+        if method is not None:
+            method()
+
+    os.register_at_fork(
+        before=lambda: call(before), after_in_parent=lambda: call(parent), after_in_child=lambda: call(child)
+    )
+
+
+def _patiently(step: Callable[[], object]) -> None:
+    """Run a step that SQLite refuses at once while another process does the same, until it works."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            step()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

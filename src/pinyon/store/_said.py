@@ -1,0 +1,63 @@
+"""What SQLite and the system say, in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError
+
+__all__ = ["WAIT_S", "plainly"]
+
+WAIT_S = 60.0  # longer than the longest transaction of an import (0.3 s) times many writers
+_KEEP = "keep a copy, then `pinyon doctor` says what is left"
+
+
+@contextmanager
+def plainly(path: Path) -> Iterator[None]:
+    """Raise what fails inside as an error of this package, with one sentence about the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _said(path, error) from error
+    except UnicodeEncodeError as error:
+        raise BadInput(f"not valid Unicode: {str(error.object)[:80]!r}") from error
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{path} holds bytes that are no text", hint=_KEEP) from error
+    except OverflowError as error:
+        raise BadInput(f"a number does not fit into 64 bits: {error}") from error
+    except OSError as error:
+        if isinstance(error, PinyonError):
+            raise
+        if error.errno == errno.ENOSPC:
+            raise StoreError(f"the disk of {path} is full", hint="free some space; nothing was lost") from error
+        raise StoreError(f"{path} cannot be used: {error.strerror}", hint="choose another path") from error
+
+
+def _said(path: Path, error: sqlite3.Error) -> StoreError:
+    text = str(error)
+    code = getattr(error, "sqlite_errorcode", None)
+    match None if code is None else code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return Busy(f"another process has held {path} for {WAIT_S:.0f} s", hint="end it, or try again")
+        case sqlite3.SQLITE_FULL:
+            return StoreError(f"the disk of {path} is full", hint="free some space; nothing was lost")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return StoreError(f"{path} cannot be written", hint="check the rights of the file and of its folder")
+        case sqlite3.SQLITE_CANTOPEN:
+            return StoreError(f"{path} cannot be opened", hint="check that its folder exists and can be written")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return Damaged(f"{path} is not a sound pinyon database ({text})", hint=_KEEP)
+        case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_SHORT_READ:
+            return Damaged(f"{path} ends too early ({text})", hint=_KEEP)
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(
+                f"the system could not read or write {path} ({text})",
+                hint="check the disk and its limits; nothing was lost",
+            )
+    if "decode" in text:
+        return Damaged(f"{path} holds bytes that are no text", hint=_KEEP)
+    return StoreError(f"{path}: {text}")

@@ -1,0 +1,202 @@
+"""The command line as processes: pipes, terminals, signals, exit codes."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_help_needs_neither_numpy_nor_the_memory(line: Any) -> None:
+    code = (
+        "import sys\n"
+        "from pinyon.serve.cli import main\n"
+        "try: main(['search', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'torch', 'tqdm', 'pinyon.memory', 'pinyon.index', 'tokenizers'} & set(sys.modules)\n"
+        "sys.exit(str(sorted(heavy)) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=line.whole_environment, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_in_and_a_pipe_out(line: Any) -> None:
+    done = line.process("add", input="Ünïcode 🥜 from a pipe\n".encode())
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout
+    done = line.process("--json", "list")
+    assert json.loads(done.stdout)["cubes"][0]["payload"]["content"] == "Ünïcode 🥜 from a pipe"
+    assert done.stderr == b""
+
+
+def test_exit_codes_and_streams(line: Any) -> None:
+    assert line.process("list").returncode == 1
+    done = line.process("serch")
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"did you mean `pinyon search`" in done.stderr
+
+
+def test_a_closed_standard_input_is_nothing_to_add(line: Any) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m pinyon add <&-'],
+        env=line.whole_environment,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert b"nothing to add" in done.stderr
+
+
+def test_a_terminal_that_cannot_say_it_all_gets_question_marks(line: Any) -> None:
+    line.environment["PYTHONIOENCODING"] = "ascii"
+    done = line.process("add", "peanut 🥜")
+    assert done.returncode == 0
+    assert done.stdout.endswith(b"peanut ?\n")
+    assert line.json("list")["cubes"][0]["payload"]["content"] == "peanut 🥜"
+
+
+def test_a_reader_that_goes_away_is_no_error_message(told: Any) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pinyon", "list"],
+        env=told.whole_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # before anything can have been written
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), said) == (141, b"")
+
+
+def test_the_first_line_is_all_that_head_wants(told: Any) -> None:
+    words = f'"{sys.executable}" -m pinyon list | head -1'
+    done = subprocess.run(["sh", "-c", words], env=told.whole_environment, capture_output=True, timeout=60)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, b"")
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence(told: Any) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pinyon", "list"],
+            env=told.whole_environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(b"error: No space left")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_memory_that_may_only_be_read_is_one_sentence(told: Any) -> None:
+    if os.geteuid() == 0:
+        done = told.process("add", "x", "--path", "/proc/nothing/memory.db")  # nobody may write there, not even root
+    else:
+        told.path.parent.chmod(0o500)
+        told.path.chmod(0o400)
+        done = told.process("add", "x")
+        told.path.parent.chmod(0o700)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: ")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_path_through_a_file_is_one_sentence(told: Any) -> None:
+    done = told.process("add", "x", "--path", str(told.path / "inside.db"))
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_shell_completes_verbs_options_and_choices(line: Any) -> None:
+    def completed(words: str) -> list[str]:
+        line.environment.update(
+            _PINYON_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1)
+        )
+        return [text.partition(",")[2] for text in line.process().stdout.decode().splitlines()]
+
+    assert completed("pinyon sea") == ["search"]
+    assert "--where" in completed("pinyon list --")
+    assert "archived" in completed("pinyon list --state ")
+
+
+def at_terminal(line: Any, *words: str, typed: bytes = b"") -> tuple[int, str]:
+    """Run at a terminal and return the exit code and everything shown."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pinyon", *words],
+        env=line.whole_environment,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+    )
+    os.close(child)
+    if typed:
+        os.write(parent, typed)
+    shown = b""
+    while True:
+        try:
+            part = os.read(parent, 65536)
+        except OSError:  # Linux: the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(parent)
+    return process.wait(60), shown.decode()
+
+
+def test_a_terminal_gets_colours_unless_they_are_refused(told: Any) -> None:
+    code, shown = at_terminal(told, "search", "spare key", "-k", "1")
+    assert code == 0
+    assert "\x1b[1;33mspare\x1b[0m" in shown
+    told.environment["NO_COLOR"] = "1"
+    assert "\x1b[" not in at_terminal(told, "list")[1]
+    told.environment["NO_COLOR"] = ""
+    assert "\x1b[" not in at_terminal(told, "list", "--no-color")[1]
+
+
+def test_a_terminal_is_asked_before_forgetting(told: Any) -> None:
+    code, shown = at_terminal(told, "forget", "--tag", "home", typed=b"n\n")
+    assert code == 1
+    assert "would forget 2 memories" in shown
+    assert "nothing was forgotten" in shown
+    code, shown = at_terminal(told, "forget", "--tag", "home", typed=b"y\n")
+    assert code == 0
+    assert "forgot 2 memories" in shown
+    assert len(told.json("list")["cubes"]) == 2
+
+
+def test_an_interruption_is_one_line(line: Any) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pinyon", "add", "-"],
+        env=line.whole_environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until_reading(process.pid)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"error: interrupted\n")
+
+
+def wait_until_reading(pid: int) -> None:
+    """Wait until a process sleeps in a read of its standard input; where that cannot be seen, two seconds."""
+    call = Path(f"/proc/{pid}/wchan")
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        if "pipe" in (call.read_text() if call.exists() else ""):
+            return
+        time.sleep(0.02)

@@ -1,0 +1,111 @@
+"""The structure of the package: which room may import which, and what starts without heavy libraries."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import pinyon
+
+ROOT = Path(pinyon.__file__).parent
+LEVELS = {
+    "errors": -2, "extras": -1,
+    "core": 0,
+    "store": 1, "index": 1, "models": 1, "nets": 1, "sources": 1,
+    "train": 2,
+    "govern": 3, "schedule": 3, "text": 3, "state": 3, "weights": 3,
+    "memory": 4, "recipes": 4, "searching": 4, "intake": 4, "importing": 4, "results": 4, "settings": 4, "aio": 4,
+    "testing": 4,
+    "measure": 5, "serve": 5,
+    "__main__": 6,
+}  # fmt: skip
+ONE_LEVEL_TOGETHER = {4}
+MODULES = sorted(ROOT.rglob("*.py"))
+TORCH_ROOMS = ("nets", "train", "state", "weights")
+TORCH_FILES = {"models/transformers.py", "models/taps.py", "models/cache.py", "models/rope.py"}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> Iterator[str]:
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = package[: len(package) - (node.level - 1)]
+            full = (*base, *(node.module.split(".") if node.module else ()))
+            yield from [full[0]] if full else [alias.name for alias in node.names]
+        elif node.module and node.module.split(".")[0] == "pinyon":
+            yield node.module.split(".")[1] if "." in node.module else "__init__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_import_never_points_up_or_sideways(path: Path) -> None:
+    mine = room_of(path)
+    if mine == "__init__":
+        return
+    assert mine in LEVELS, f"the room {mine} has no level"
+    for theirs in imported_rooms(path):
+        if theirs == mine or theirs not in LEVELS:
+            continue
+        allowed = LEVELS[theirs] < LEVELS[mine] or (
+            LEVELS[theirs] == LEVELS[mine] and LEVELS[mine] in ONE_LEVEL_TOGETHER
+        )
+        assert allowed, f"{path.relative_to(ROOT)} imports {theirs}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_torch_is_named_only_where_it_may_be(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    if room_of(path) in TORCH_ROOMS or name in TORCH_FILES:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        assert not any(n.split(".")[0] in ("torch", "transformers") for n in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_settings_reads_the_environment(path: Path) -> None:
+    if path.name == "settings.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")), path
+
+
+HEAVY = ("torch", "transformers", "onnxruntime", "httpx", "requests", "pydantic", "wordllama", "usearch")
+
+
+def test_a_whole_use_loads_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pinyon import Memory\n"
+        f"m = Memory.open({str(tmp_path / 'm.db')!r})\n"
+        "m.add('The key hangs behind the blue door.'); m.search('key'); m.ask('Where is the key?'); m.close()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_package_exports_what_it_says() -> None:
+    assert sorted(pinyon.__all__) == list(pinyon.__all__)
+    assert all(hasattr(pinyon, name) for name in pinyon.__all__)
+
+
+@pytest.mark.parametrize("room", sorted(p.parent.name for p in ROOT.glob("*/__init__.py")))
+def test_a_room_exports_what_it_says(room: str) -> None:
+    module = import_module(f"pinyon.{room}")
+    exported = list(getattr(module, "__all__", []))
+    assert exported == sorted(exported, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+    assert all(hasattr(module, name) for name in exported)
+    assert module.__doc__
