@@ -13,8 +13,9 @@ from typing import Unpack
 from .core.cube import Cube, check_metadata
 from .core.experience import Experience
 from .core.scope import Scope
+from .core.where import EVERY_STATE, LIVE_STATES
 from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource
-from .memory import Filters, Memory, Who
+from .memory import Filters, Memory, Who, where_of
 from .results import Imported, SourceResult
 from .sources import Limits, Skipped, find, read_bytes, watch
 from .store import Archived, SourceMark, blobs_of, check_archive, is_archive, read_archive, write_archive
@@ -200,9 +201,12 @@ def export(memory: Memory, path: Path, *, where: Filters = None, **who: Unpack[W
     if path.exists() and not _is_archive(path):
         raise BadInput(f"{str(path)!r} exists and is no archive of pinyon", hint="choose another path")
     engine = memory.store.engine
+    wanted = where_of(where)
+    if wanted.states == LIVE_STATES:  # what was archived belongs to what is kept
+        wanted = replace(wanted, states=EVERY_STATE)
     things = (
         Archived(cube, tuple(engine.versions(cube.id)), blobs_of(cube, engine.blobs))
-        for cube in memory.iterate(where=where, **who)
+        for cube in memory.iterate(where=wanted, **who)
     )
     return write_archive(things, path)
 

@@ -14,10 +14,10 @@ from typing import Self, TypedDict, Unpack
 from .core.budget import Budget
 from .core.clock import Clock, Instant, SystemClock, instant, micros
 from .core.cube import Cube, Draft, Version, check_metadata
-from .core.experience import Conversation, Document, Experience
+from .core.experience import Conversation, Document, Experience, Note
 from .core.payload import Text, clean
 from .core.scope import DEFAULT_SPACE, Scope, check_name
-from .core.where import LIVE_STATES, View, Where, where_from
+from .core.where import EVERY_STATE, LIVE_STATES, View, Where, where_from
 from .errors import BadInput, NotFound
 from .index import Analyzer, IndexConfig
 from .intake import BATCH, batches, dressed, experience_of
@@ -28,9 +28,8 @@ from .store import Archived, Engine, MemoryEngine, Placed, SourceMark, SqliteEng
 from .store.sqlite import Durability
 from .text import Extractive, Hits, Pack, SizeRouter, Verbatim, cited_prompt
 
-__all__ = ["Filters", "Memory", "Who"]
+__all__ = ["Filters", "Memory", "Who", "where_of"]
 
-EVERY_STATE = (*LIVE_STATES, "archived", "expired")
 Filters = Where | Mapping[str, object] | None
 """A filter: a `Where`, or its fields as a mapping."""
 
@@ -86,7 +85,7 @@ class Memory:
         tokens: TokenCounter | None = None,
         clock: Clock | None = None,
         durability: Durability = "full",
-        language: str = "english",
+        language: str | None = None,
         index: IndexConfig | None = None,
         **who: Unpack[Who],
     ) -> Memory:
@@ -101,7 +100,7 @@ class Memory:
             tokens: Counts prompt tokens; None counts with the tokenizer of the static embedder.
             clock: Where record time comes from.
             durability: ``full`` survives loss of power, ``normal`` only a killed process.
-            language: Of the stemmer.
+            language: Of the stemmer, as Snowball names it; None takes that of the last time, at first English.
             index: Weights and constants of the ranking; None takes the measured ones.
             who: Whose memory it is by default, and its default space.
 
@@ -118,7 +117,10 @@ class Memory:
             file = _file_of(path)
             engine = SqliteEngine(file, durability=durability)
             folder = file.with_name(file.name + ".index")
-        finder = Finder(engine, _chosen_embedder(engine, embedder, api_key), Analyzer(language), folder, index or IndexConfig())
+        analyzer = Analyzer(language or engine.setting("language") or "english")
+        if language is not None and engine.setting("language") != language:
+            engine.set_setting("language", language)
+        finder = Finder(engine, _chosen_embedder(engine, embedder, api_key), analyzer, folder, index or IndexConfig())
         parts = _Parts(Store(engine), finder, tokens or StaticTokenCounter(), clock or SystemClock(), folder)
         return cls(parts, Scope(), DEFAULT_SPACE).at(**who)
 
@@ -275,7 +277,8 @@ class Memory:
                 replace(draft, session=session) if session else draft for draft in Verbatim().write(experience)
             )
         parts = self._parts
-        retire = mark.key if mark is not None and any(isinstance(e, Document) for e in experiences) else None
+        is_document = any(isinstance(e, (Document, Note)) for e in experiences)
+        retire = mark.key if mark is not None and is_document else None
         placed = parts.store.put(
             drafts,
             owner=scope,
@@ -334,7 +337,7 @@ class Memory:
         changed = parts.store.update(
             cube.id,
             change,
-            view=self._view(scope, space, None),
+            view=self._view(scope, space, Where(states=EVERY_STATE)),
             actor=scope,
             now=parts.clock.now(),
             embed=parts.finder.vectors_of,
@@ -395,9 +398,11 @@ class Memory:
         if query is not None:
             doomed.extend(hit.cube for hit in self.search(query, k=k, where=where, **who).hits)
         elif where is not None:
-            wanted = _where(where)
+            wanted = where_of(where)
             if wanted == Where():
                 raise BadInput("a filter that admits everything forgets nothing", hint="name a source, a tag, a time …")
+            if wanted.states == LIVE_STATES:  # what a source said before goes with what it says now
+                wanted = replace(wanted, states=EVERY_STATE)
             doomed.extend(self._all(wanted, who))
         elif not ids:
             raise BadInput("nothing says what to forget", hint="give ids, a filter or a query")
@@ -450,7 +455,7 @@ class Memory:
         scope, space = self._who(who)
         if not 1 <= limit <= 10_000:
             raise BadInput(f"a page of {limit} cubes is not possible", hint="1 to 10000")
-        view = self._view(scope, space, _where(where))
+        view = self._view(scope, space, where_of(where))
         after = None if cursor is None else _cursor(cursor)
         found = self._parts.store.engine.find(view, newest_first=newest_first, limit=limit + 1, after=after)
         more = len(found) > limit
@@ -459,7 +464,7 @@ class Memory:
 
     def iterate(self, *, where: Filters = None, **who: Unpack[Who]) -> Iterator[Cube]:
         """Yield every cube that a filter admits, oldest first."""
-        yield from self._all(_where(where), who)
+        yield from self._all(where_of(where), who)
 
     def _all(self, where: Where, who: Who) -> Iterator[Cube]:
         cursor: str | None = None
@@ -497,7 +502,7 @@ class Memory:
         if not isinstance(k, int) or k < 1:
             raise BadInput(f"k must be a whole number of at least 1, got {k!r}")
         scope, space = self._who(who)
-        return self._parts.finder.search(question, k, self._view(scope, space, _where(where)))
+        return self._parts.finder.search(question, k, self._view(scope, space, where_of(where)))
 
     def recall(self, question: str, *, budget_tokens: int = 2000, where: Filters = None, **who: Unpack[Who]) -> Recall:
         """Return what a prompt needs to answer a question, packed to a token budget.
@@ -515,7 +520,7 @@ class Memory:
         if not isinstance(budget_tokens, int) or budget_tokens < 1:
             raise BadInput(f"a budget of {budget_tokens!r} tokens is not possible", hint="give a whole number above 0")
         scope, space = self._who(who)
-        shelf = _Shelf(self, self._view(scope, space, _where(where)))
+        shelf = _Shelf(self, self._view(scope, space, where_of(where)))
         budget = Budget(tokens=budget_tokens)
         found = SizeRouter().retrieve(question, shelf, budget)
         return Recall(Pack().compose(found.hits, shelf, budget), found)
@@ -563,7 +568,7 @@ class Memory:
             size=found.considered,
         )
         scope, space = self._who(who)
-        shelf = _Shelf(self, self._view(scope, space, _where(where)))
+        shelf = _Shelf(self, self._view(scope, space, where_of(where)))
         cited = list({s.hit.cube.id: s.hit for s in chosen}.values())
         numbers = {hit.cube.id: number for number, hit in enumerate(cited, 1)}
         recalled = Recall(Pack().compose(found.hits, shelf, Budget(tokens=2000)), found)
@@ -684,7 +689,8 @@ def _added(placed: Sequence[Placed], start: float) -> Added:
     )
 
 
-def _where(filters: Filters) -> Where:
+def where_of(filters: Filters) -> Where:
+    """Return a filter as a `Where`."""
     if filters is None:
         return Where()
     return filters if isinstance(filters, Where) else where_from(filters)

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from .core.cube import Cube
 from .core.where import View
 from .errors import StoreError
-from .index import Analyzer, IndexConfig, Leg, SearchIndex, index_text
+from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex, index_text
 from .models import Embedder, StaticEmbedder
 from .schedule import EmbedJob
 from .store import Engine
 from .text import Hit, Hits, Reason
 
 __all__ = ["Finder"]
+
+_LITERAL = Reason("literal", 1.0, 1)
+_HOLDERS = 1000  # newest cubes with a literal text that are ranked among each other
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,14 +91,9 @@ class Finder:
         embedded = time.perf_counter()
         rows = self._engine.rows(view) if view.where.conditions else None
         ranking = index.search(question, vector=vector, view=view, rows=rows, k=k)
+        hits = self._hits(ranking, view)
         ranked = time.perf_counter()
-        cubes = self._engine.by_rows([found.row for found in ranking.found])
-        hits = [
-            Hit(cubes[found.row], found.score, _reasons(found.legs.items()))
-            for found in ranking.found
-            if found.row in cubes and view.admits(cubes[found.row])
-        ]
-        hits, notes = self._literal(question, hits, k, view)
+        hits, notes = self._literal(index, question, vector, hits, k, view)
         if index.lacking:
             notes.append(f"{index.lacking} memories still wait for their vector and were found by words alone")
         end = time.perf_counter()
@@ -104,28 +102,34 @@ class Finder:
         ms = {step: 1000 * seconds for step, seconds in steps.items()}
         return Hits(tuple(hits), ranking.considered, ranking.terms, ms, tuple(notes))
 
-    def _literal(self, question: str, hits: Sequence[Hit], k: int, view: View) -> tuple[list[Hit], list[str]]:
+    def _hits(self, ranking: Ranking, view: View) -> list[Hit]:
+        """Return what was ranked as hits; what was forgotten in between is left out."""
+        cubes = self._engine.by_rows([found.row for found in ranking.found])
+        return [
+            Hit(cubes[found.row], found.score, _reasons(found.legs.items()))
+            for found in ranking.found
+            if found.row in cubes and view.admits(cubes[found.row])
+        ]
+
+    def _literal(
+        self, index: SearchIndex, question: str, vector: NDArray[np.float32], hits: list[Hit], k: int, view: View
+    ) -> tuple[list[Hit], list[str]]:
         """Put cubes that hold a quoted text, or a question without words, letter for letter, first."""
         wanted = _quoted(question)
         if not wanted and not self.analyzer.terms(question):
             wanted = question.strip()
         if not wanted:
-            return list(hits), []
-        holding = self._engine.containing(wanted, view, k)
+            return hits, []
+        holding = {cube.row: cube for cube in self._engine.containing(wanted, view, max(k, _HOLDERS))}
         if not holding:
-            return list(hits), [f"no memory holds {wanted!r} letter for letter"]
-        best = max((hit.score for hit in hits), default=0.0)
-        known = {hit.cube.id: hit for hit in hits}
-        literal = Reason("literal", 1.0, 1)
-        first = [
-            Hit(cube, best + 1 + known[cube.id].score, (literal, *known[cube.id].why))
-            if cube.id in known
-            else Hit(cube, best + 1, (literal,))
-            for cube in holding
-        ]
-        first.sort(key=lambda hit: -hit.score)
-        ids = {hit.cube.id for hit in first}
-        return [*first, *(hit for hit in hits if hit.cube.id not in ids)][:k], []
+            return hits, [f"no memory holds {wanted!r} letter for letter"]
+        rows = np.array(sorted(holding), dtype=np.int64)
+        among = index.search(question, vector=vector, view=view, rows=rows, k=k)
+        ranked = {hit.cube.row: hit for hit in self._hits(among, view)}
+        above = 1 + max((hit.score for hit in hits), default=0.0)
+        first = [Hit(hit.cube, above + hit.score, (_LITERAL, *hit.why)) for hit in ranked.values()]
+        first += [Hit(cube, above, (_LITERAL,)) for row, cube in holding.items() if row not in ranked]
+        return [*first, *(hit for hit in hits if hit.cube.row not in holding)][:k], []
 
     def likeness(self, question: str, texts: Sequence[str]) -> Sequence[float]:
         """Return how near texts are in meaning to a question, by the fastest embedder at hand."""

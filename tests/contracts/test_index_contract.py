@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,11 +109,11 @@ def ask(index: SearchIndex, text: str, view: View) -> Ranking:
     return index.search(text, vector=EMBEDDER.embed_query(text), view=view, k=ALL)
 
 
-def assert_alike(one: Ranking, other: Ranking, name: Callable[[int], object] = lambda row: row) -> None:
+def assert_alike(one: Ranking, other: Ranking) -> None:
     """Compare two rankings: same cubes, same scores and legs, same order wherever scores differ, same counts."""
     assert one.considered == other.considered
     assert dict(one.terms) == dict(other.terms)
-    a, b = ({name(found.row): found for found in ranking.found} for ranking in (one, other))
+    a, b = ({found.row: found for found in ranking.found} for ranking in (one, other))
     assert a.keys() == b.keys()
     for key in a:
         assert a[key].score == pytest.approx(b[key].score, abs=1e-6)
@@ -188,10 +186,8 @@ def test_cubes_of_others_change_nothing_in_an_answer(seed: int) -> None:
     for _ in range(8):
         text = question(chance)
         a, b = ask(one, text, View(caller)), ask(other, text, View(caller))
-        a = replace(a, found=tuple(replace(f, row=f.row) for f in a.found))
-        renamed = {row: id for row, id in ids[1].items()}
-        back = {id: row for row, id in ids[0].items()}
-        assert_alike(a, replace(b, found=tuple(replace(f, row=back[renamed[f.row]]) for f in b.found)))
+        rows = {id: row for row, id in ids[0].items()}
+        assert_alike(a, replace(b, found=tuple(replace(found, row=rows[ids[1][found.row]]) for found in b.found)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -338,10 +334,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
 
 
 @pytest.fixture
-def copied(written: tuple[World, Path], tmp_path: Path) -> Iterator[tuple[World, Path]]:
+def copied(written: tuple[World, Path], tmp_path: Path) -> tuple[World, Path]:
     world, folder = written
     shutil.copytree(folder, tmp_path / "index")
-    yield world, tmp_path / "index"
+    return world, tmp_path / "index"
 
 
 def parts(folder: Path) -> list[Path]:
@@ -410,7 +406,7 @@ def test_a_single_changed_byte_of_the_entry_is_not_believed(copied: tuple[World,
     entry = folder / "CURRENT"
     sound, fresh = entry.read_bytes(), world.index()
     chance = random.Random(0)
-    for _ in range(40):
+    for _ in range(20):
         data = bytearray(sound)
         place = chance.randrange(len(data))
         digit = data[place : place + 1].isdigit()
@@ -428,16 +424,6 @@ def test_a_single_changed_byte_of_the_entry_is_not_believed(copied: tuple[World,
 def test_an_entry_of_junk_is_not_believed(copied: tuple[World, Path], content: str) -> None:
     world, folder = copied
     (folder / "CURRENT").write_bytes(content.encode("utf-8", "surrogatepass"))
-    assert_same_answers(world, world.index(folder), world.index(), 1)
-
-
-def test_an_entry_that_names_strange_files_is_not_believed(copied: tuple[World, Path]) -> None:
-    world, folder = copied
-    entry = folder / "CURRENT"
-    said = json.loads(entry.read_text())
-    outside = folder.parent / "outside"
-    outside.write_bytes(b"secret" * 1000)
-    entry.write_text(json.dumps(said).replace(".npy", ".txt").replace(parts(folder)[0].name, "../outside"))
     assert_same_answers(world, world.index(folder), world.index(), 1)
 
 

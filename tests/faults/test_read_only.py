@@ -66,6 +66,7 @@ def test_a_read_only_file_in_a_folder_of_all_can_be_searched(path: Path, as_nobo
 
 
 def test_choosing_the_embedder_by_name_does_not_write_to_a_read_only_memory(path: Path, as_nobody) -> None:
+    Memory.open(embedder="static").search("?")  # loads what nobody may not be able to read
     said = as_nobody(lambda: Memory.open(path, embedder="static", tokens=WordCounter()).list().cubes[0].text)
     assert said == "Ann keeps bees."
 

@@ -21,6 +21,7 @@ from pinyon.index import Analyzer, IndexConfig, SearchIndex, index_text
 from pinyon.store import MemoryEngine, Store
 from pinyon.testing import HashEmbedder
 
+ANALYZER = Analyzer()
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 EVERY = View(where=Where(states=(*LIVE_STATES, "archived", "expired")))
 
@@ -33,6 +34,7 @@ class World:
     embedder: HashEmbedder = field(default_factory=HashEmbedder)
     engine: MemoryEngine = field(default_factory=MemoryEngine)
     cubes: dict[str, Cube] = field(default_factory=dict)
+    _counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.draw = random.Random(self.seed)
@@ -134,7 +136,9 @@ class World:
 
     def exhaustive(self, question: str, view: View, config: IndexConfig | None = None) -> dict[int, float]:
         """Return the score of every admitted cube by row, worked out cube by cube from the definition."""
-        return _exhaustive(list(self.cubes.values()), question, view, self.embedder, config or IndexConfig())
+        return _exhaustive(
+            list(self.cubes.values()), question, view, self.embedder, config or IndexConfig(), self._counts
+        )
 
 
 @pytest.fixture
@@ -153,14 +157,25 @@ def _section(cube: Cube) -> tuple[object, ...] | None:
     return (cube.space, o.tenant, o.user, o.agent, p.thread)
 
 
+def _counted(cube: Cube, counts: dict[str, Counter[str]]) -> Counter[str]:
+    if cube.hash not in counts:
+        counts[cube.hash] = Counter(ANALYZER.terms(index_text(cube)))
+    return counts[cube.hash]
+
+
 def _exhaustive(
-    cubes: list[Cube], question: str, view: View, embedder: HashEmbedder, config: IndexConfig
+    cubes: list[Cube],
+    question: str,
+    view: View,
+    embedder: HashEmbedder,
+    config: IndexConfig,
+    counts: dict[str, Counter[str]],
 ) -> dict[int, float]:
-    analyzer, lexical = Analyzer(), config.lexical
+    lexical = config.lexical
     seen = [c for c in cubes if view.admits(c)]
     if not seen:
         return {}
-    terms = {c.row: Counter(analyzer.terms(index_text(c))) for c in cubes}
+    terms = {c.row: _counted(c, counts) for c in cubes}
     length = {row: sum(found.values()) for row, found in terms.items()}
     rows = {c.row for c in seen}
     mean = max(1.0, sum(length[r] for r in rows) / len(rows))
@@ -183,7 +198,7 @@ def _exhaustive(
     totals = [sum(length[r] for r in members) for members in sections.values()]
     mean_section = max(1.0, sum(totals) / max(1, len(totals)))
 
-    asked = Counter(analyzer.terms(question))
+    asked = Counter(ANALYZER.terms(question))
     idf = {}
     for term, times in asked.items():
         df = sum(1 for r in rows if terms[r][term])

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from pinyon import Conversation, Memory, Turn
 from pinyon.core.clock import instant
+from pinyon.models import Embedder, StaticEmbedder, embedder_from
 from pinyon.serve.cli import main
 
 
@@ -48,6 +49,19 @@ class Line:
     @property
     def whole_environment(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_static_embedder() -> Iterator[None]:
+    """Load the tokenizer of the static embedder once, not in each of hundreds of calls."""
+    shared = StaticEmbedder()
+
+    def chosen(spec: str, *, api_key: str | None = None) -> Embedder:
+        return shared if spec == "static" else embedder_from(spec, api_key=api_key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pinyon.memory.embedder_from", chosen)
+        yield
 
 
 @pytest.fixture

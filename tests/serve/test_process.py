@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,46 @@ def test_a_terminal_is_asked_before_forgetting(told: Any) -> None:
     assert code == 0
     assert "forgot 2 memories" in shown
     assert len(told.json("list")["cubes"]) == 2
+
+
+def test_an_import_at_a_terminal_ends_with_its_summary(line: Any) -> None:
+    (line.folder / "a.md").write_text("# Bees\n\nBees like sun.")
+    code, shown = at_terminal(line, "import", str(line.folder / "a.md"))
+    assert code == 0
+    assert shown.rstrip().endswith("1 source: 1 added; 1 memory written")
+
+
+@pytest.mark.slow
+def test_watching_imports_what_changes_until_it_is_interrupted(line: Any) -> None:
+    pytest.importorskip("watchfiles")
+    folder = line.folder / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("# Bees\n\nBees like sun.")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pinyon", "import", "--json", "--watch", str(folder)],
+        env=line.whole_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["cubes"] == 1
+    stop = threading.Event()
+
+    def write() -> None:  # again and again, for the watch begins a moment after the first import
+        for number in range(100):
+            (folder / "b.md").write_text(f"# Trees\n\nTree {number}.")
+            if stop.wait(0.3):
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    second = json.loads(process.stdout.readline())
+    stop.set()
+    writer.join()
+    assert second["sources"][0]["source"].endswith("b.md")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b'{"error": "interrupted", "hint": ""}\n')
 
 
 def test_an_interruption_is_one_line(line: Any) -> None:

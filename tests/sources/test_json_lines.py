@@ -38,13 +38,14 @@ def test_an_object_with_text_becomes_a_note_with_the_rest_as_metadata() -> None:
             "Ana likes tea",
             time=datetime(2024, 1, 2, tzinfo=UTC),
             tags=("tea",),
-            metadata={"source": "a.jsonl", "k": [1]},
+            metadata={"k": [1]},
+            source="a.jsonl",
         )
     ]
 
 
 def test_any_other_object_becomes_a_note_of_canonical_json() -> None:
-    assert read_bytes(b'{"b": NaN, "a": 1}', "a.jsonl") == [Note('{"a":1,"b":null}', metadata={"source": "a.jsonl"})]
+    assert read_bytes(b'{"b": NaN, "a": 1}', "a.jsonl") == [Note('{"a":1,"b":null}', source="a.jsonl")]
 
 
 def test_lists_of_messages_in_a_line_become_conversations() -> None:

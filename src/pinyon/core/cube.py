@@ -17,7 +17,7 @@ __all__ = ["Cube", "Draft", "Version", "check_metadata", "cube_to_json", "seal_h
 
 _DEEPEST = 100  # levels of metadata; parsers of JSON give up at some hundreds
 ID_LENGTH = 32
-"""Hexadecimal digits of an id, 128 bits: two different cubes share one with probability below 1e-20 at a billion cubes."""
+"""Hexadecimal digits of an id, 128 bits: among a billion cubes two share one with probability below 1e-20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,9 @@ def seal_id(draft: Draft, owner: Scope, space: str, *, nonce: int = 0) -> str:
     The session is part of the key of a turn, not of the owner, so that a shared note is one cube.
 
     Args:
+        draft: What is to be written.
+        owner: Who writes it.
+        space: Where to.
         nonce: Above 0 when the same content comes back after it was changed or forgotten.
     """
     key = draft.key or canonical(payload_to_json(draft.payload))

@@ -23,12 +23,14 @@ class Note:
         time: When it holds, or None.
         tags: Labels of the user.
         metadata: Any JSON object of the user.
+        source: File or export it was read from, or None.
     """
 
     text: str
     time: datetime | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import BadInput
 
-__all__ = ["Scope", "check_name", "DEFAULT_SPACE"]
+__all__ = ["DEFAULT_SPACE", "Scope", "check_name"]
 
 DEFAULT_SPACE = "main"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

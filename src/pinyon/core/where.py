@@ -18,6 +18,7 @@ from .payload import Json, Kind
 from .scope import DEFAULT_SPACE, Scope
 
 __all__ = [
+    "EVERY_STATE",
     "LIVE_STATES",
     "TAG_KEY",
     "Condition",
@@ -169,6 +170,9 @@ class Condition:
 
 LIVE_STATES = ("generated", "activated", "merged", "frozen")
 """States in which a cube is found by ordinary search."""
+
+EVERY_STATE = (*LIVE_STATES, "archived", "expired")
+"""All stages of life."""
 
 
 @dataclass(frozen=True, slots=True)

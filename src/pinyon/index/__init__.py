@@ -3,7 +3,7 @@
 from .analyze import Analyzer
 from .base import Found, Leg
 from .dense import Dense
-from .fuse import FuseConfig, fuse
+from .fuse import FuseConfig, Scale, best_of, fuse
 from .graph import GraphConfig
 from .lexical import Lexical, LexicalConfig
 from .search import IndexConfig, Ranking, SearchIndex, index_text
@@ -21,8 +21,10 @@ __all__ = [
     "LexicalConfig",
     "Ranking",
     "Region",
+    "Scale",
     "SearchIndex",
     "Table",
+    "best_of",
     "fuse",
     "index_text",
 ]

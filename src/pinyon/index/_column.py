@@ -135,5 +135,3 @@ class Codes:
         renumbered = np.cumsum(used, dtype=np.int32) - 1
         renumbered[-1] = -1
         return Codes(self.names[i] for i in np.flatnonzero(used).tolist()), renumbered[column].astype(np.int32)
-
-

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import Stemmer
 
+from ..errors import BadInput
+
 __all__ = ["STOP_WORDS", "Analyzer"]
 
 STOP_WORDS = frozenset(
@@ -23,7 +25,7 @@ _WORD = re.compile(r"\w+", re.UNICODE)
 _UNSPACED = re.compile(  # scripts written without spaces: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
-_NO_WORD = re.compile(r"[^\w\s!-~]+")  # among these are the marks that are written over letters; none is a letter itself
+_NO_WORD = re.compile(r"[^\w\s!-~]+")  # the marks over letters are among these
 _LONGEST_TERM = 64  # characters; what is longer is a key or an encoded blob and is cut
 
 
@@ -33,12 +35,21 @@ class Analyzer:
     Scripts that are written without spaces become overlapping pairs of characters.
 
     Args:
-        language: A language of the Snowball stemmers, for example ``english`` or ``german``.
+        language: A language of the Snowball stemmers, for example ``english`` or ``german``. Function words are left
+            out in English alone; in other languages their weight is low because they are frequent.
+
+    Raises:
+        BadInput: There is no stemmer for the language.
     """
 
     def __init__(self, language: str = "english") -> None:
         self._language = language
-        self._stemmer = Stemmer.Stemmer(language)
+        self._ignored = STOP_WORDS if language == "english" else frozenset[str]()
+        try:
+            self._stemmer = Stemmer.Stemmer(language)
+        except KeyError as error:
+            known = ", ".join(sorted(Stemmer.algorithms()))
+            raise BadInput(f"there is no stemmer for {language!r}", hint=f"use one of {known}") from error
 
     @property
     def fingerprint(self) -> str:
@@ -53,7 +64,7 @@ class Analyzer:
             ['ann', 'dog', 'run', 'cafe']
         """
         words = self._words(text)
-        kept = [word for word in words if word not in STOP_WORDS]
+        kept = [word for word in words if word not in self._ignored]
         return self._stemmer.stemWords(kept)  # type: ignore[no-any-return]  # the stemmer has no types
 
     def _words(self, text: str) -> Sequence[str]:

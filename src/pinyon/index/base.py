@@ -1,11 +1,40 @@
-"""What an index answers with."""
+"""What an index reads, and what it answers with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Found", "Leg"]
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.cube import Cube
+from ..core.events import Event, Head
+
+__all__ = ["Found", "Journal", "Leg", "VectorsOfRows"]
+
+
+class VectorsOfRows(Protocol):
+    """Vectors with the rows and the versions of the cubes that they were made from."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]: ...
+    @property
+    def versions(self) -> NDArray[np.int64]: ...
+    @property
+    def data(self) -> NDArray[np.float16]: ...
+
+
+class Journal(Protocol):
+    """What an index reads of a store; every engine of the store room is one."""
+
+    @property
+    def identity(self) -> str: ...
+    def head(self) -> Head: ...
+    def journal(self, after: int, limit: int) -> list[Event]: ...
+    def by_rows(self, rows: Sequence[int]) -> dict[int, Cube]: ...
+    def vectors(self, fingerprint: str, rows: Sequence[int]) -> VectorsOfRows: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +77,16 @@ def fuse(
     return total
 
 
-def best_of(scores: Scores, k: int) -> NDArray[np.intp]:
-    """Return the places of the k highest positive scores, best first, earlier places first among equals.
+def best_of(
+    scores: Scores, k: int, ties: Callable[[NDArray[np.intp]], NDArray[np.int64]] | None = None
+) -> NDArray[np.intp]:
+    """Return the places of the k highest positive scores, best first.
+
+    Args:
+        scores: By place, (N,).
+        k: How many, >= 1.
+        ties: Gives numbers of places, (M,) to (M,); among equal scores the lowest number is first. None takes the
+            places themselves.
 
     The k highest maxima of blocks stand in k different places, so nothing below the lowest of them is among the best.
     """
@@ -87,6 +96,9 @@ def best_of(scores: Scores, k: int) -> NDArray[np.intp]:
         maxima = scores[: whole * _BLOCK].reshape(whole, _BLOCK).max(axis=1)
         edge = np.partition(maxima, whole - k)[whole - k]
     places = np.flatnonzero(scores >= edge) if edge > 0 else np.flatnonzero(scores > 0)
-    order = np.argsort(-scores[places], kind="stable")
+    if ties is None:
+        order = np.argsort(-scores[places], kind="stable")
+    else:
+        order = np.lexsort((ties(places), -scores[places]))
     best: NDArray[np.intp] = places[order][:k]
     return best

@@ -105,7 +105,7 @@ class Graph:
             self._index.load(str(path))  # a mapped graph takes nothing in
             self._is_mapped = False
         deadline = time.monotonic() + seconds
-        while self.covered < len(alive) and time.monotonic() < deadline:
+        while self.covered < len(alive):
             end = min(self.covered + _PORTION, len(alive))
             slots = np.flatnonzero(alive[self.covered : end]) + self.covered
             rows = dense.rows(slots)
@@ -113,6 +113,8 @@ class Graph:
             if held.any():
                 self._index.add(slots[held].astype(np.uint64), rows[held])
             self.covered = end
+            if time.monotonic() >= deadline:
+                return
 
     def save(self, path: Path) -> None:
         """Write it to a file; not safe against being killed, so the file must not be used before it is complete."""

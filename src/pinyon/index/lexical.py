@@ -233,9 +233,7 @@ class Lexical:
             tf = tf + left + right
             leg[:size] += self._saturated(tf, span.copy(), region.mean_length * (2 * radius + 1), term.idf)
 
-    def _score_sections(
-        self, term: _Term, section: NDArray[np.int32], by_section: Scores, region: Region
-    ) -> None:
+    def _score_sections(self, term: _Term, section: NDArray[np.int32], by_section: Scores, region: Region) -> None:
         tf = np.bincount(section.take(term.docs) + 1, weights=term.tf, minlength=len(by_section))
         hit = np.flatnonzero(tf[1:])
         lengths = region.section_lengths[hit]

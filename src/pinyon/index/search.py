@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,15 @@ from ..core.render import introduction
 from ..core.where import View
 from ..errors import MissingExtra
 from .analyze import Analyzer
-from .base import Found, Leg
+from .base import Found, Journal, Leg
 from .dense import Dense
 from .fuse import FuseConfig, Scale, best_of, fuse
 from .graph import Graph, GraphConfig
 from .lexical import Lexical, LexicalConfig, LexicalScores
-from .snapshot import Manifest, Snapshots
+from .snapshot import Loaded, Manifest, Snapshots
 from .table import Region, Table
 
-__all__ = ["IndexConfig", "Journal", "Ranking", "SearchIndex", "index_text"]
+__all__ = ["IndexConfig", "Ranking", "SearchIndex", "index_text"]
 
 Scores = NDArray[np.float32]
 Slots = NDArray[np.intp]
@@ -37,26 +38,6 @@ _SAVE_AFTER = 1000  # cubes that a new process would have to read again: about 5
 _GONE_SHARE = 4  # a snapshot leaves out the slots of cubes that are gone when they are more than a quarter
 _EXPLAINED = 20  # hits that are told their rank in every leg
 _AWAITED = 64  # cubes whose vector is looked for at a question, the longest waiting first
-
-
-class _VectorRows(Protocol):
-    @property
-    def rows(self) -> NDArray[np.int64]: ...
-    @property
-    def versions(self) -> NDArray[np.int64]: ...
-    @property
-    def data(self) -> NDArray[np.float16]: ...
-
-
-class Journal(Protocol):
-    """What an index reads of a store; every engine of the store room is one."""
-
-    @property
-    def identity(self) -> str: ...
-    def head(self) -> Head: ...
-    def journal(self, after: int, limit: int) -> list[Event]: ...
-    def by_rows(self, rows: Sequence[int]) -> dict[int, Cube]: ...
-    def vectors(self, fingerprint: str, rows: Sequence[int]) -> _VectorRows: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +164,7 @@ class SearchIndex:
         self._head = Head(manifest.seq, manifest.chain)
         self._saved_size = len(self._table)
         self._is_restored = True
-        if found.graph is not None:
-            self._graph = Graph.opened(found.graph, manifest.covered, self._dense.dimensions, self._config.graph)
-            self._graph_file = None if self._graph is None else found.graph
+        self._open_graph(found)
 
     def follow(self, progress: Callable[[int], object] | None = None) -> int:
         """Read what the journal says since the last time, and return the number of entries read.
@@ -237,9 +216,9 @@ class SearchIndex:
 
     def _forget(self, row: int, slot: int) -> None:
         """Take out a cube that the store no longer has."""
-        self._has_forgotten = True
         self._lacking.pop(row, None)
         if slot >= 0:
+            self._has_forgotten = True
             self._table.drop(row)
             self._dense.clear(np.array([slot], dtype=np.intp))
 
@@ -294,7 +273,8 @@ class SearchIndex:
             named = self._named(question, seen.slots)
             dense = np.zeros(len(seen.slots), dtype=np.float32) if seen.dense is None else seen.dense
             total = fuse(seen.places, seen.lexical, dense, named, seen.scale, self._config.fuse)
-            best = best_of(total, k)
+            row = self._table.column("row")
+            best = best_of(total, k, lambda places: row[seen.slots[places]])  # slots change when cubes do, rows never
             return Ranking(self._explained(best, total, seen, named), region.size, words.terms)
 
     def _candidates(
@@ -376,13 +356,14 @@ class SearchIndex:
             if self._snapshots is None:
                 return False
             self.follow()
-            if len(self._table) - self._saved_size < _SAVE_AFTER and not self._has_forgotten:
+            is_stale = self._has_forgotten and self._saved_size > 0
+            if len(self._table) - self._saved_size < _SAVE_AFTER and not is_stale:
                 return False
             self._extend_graph(self._config.graph.build_s)
             return self._save()
 
     def build_graph(self) -> bool:
-        """Build the graph to its end and write a snapshot with it, however long it takes; return whether it is there."""
+        """Build the graph to its end and write a snapshot with it; return whether there is one."""
         with self._lock:
             self.follow()
             self._extend_graph(float("inf"))
@@ -400,8 +381,12 @@ class SearchIndex:
         except MissingExtra:
             return  # the exact pass answers as well, only slower
         late = len(self._table) - self._graph.covered
-        if late * 20 > len(self._table):  # a twentieth is scored exactly in a few milliseconds
+        if late * 20 <= len(self._table):  # a twentieth is scored exactly in a few milliseconds
+            return
+        try:
             self._graph.extend(self._dense, self._table.column("alive"), self._graph_file, seconds=seconds)
+        except RuntimeError:  # its file went while it was mapped; the next snapshot makes another
+            self._graph = self._graph_file = None
 
     def _compact_if_due(self) -> None:
         gone = len(self._table) - self._table.alive
@@ -434,16 +419,32 @@ class SearchIndex:
             0 if self._graph is None else self._graph.covered,
         )
         shape = (len(self._table), self._dense.dimensions)
-        write_graph = None if self._graph is None else self._graph.save
-        mapped = self._snapshots.save(manifest, arrays, self._dense.parts(), shape, write_graph)
-        if mapped is None:
+        saved = self._snapshots.save(manifest, arrays, self._dense.parts(), shape, self._write_graph())
+        if saved is None:
             return False
-        self._dense = Dense(self._dense.dimensions, mapped)  # what lies in the file need not lie in memory
+        self._dense = Dense(self._dense.dimensions, saved.vectors)  # what lies in the file need not lie in memory
+        self._open_graph(saved)
         self._saved_size = len(self._table)
         self._has_forgotten = False
         if any(event.op == "forget" for event in self._source.journal(self._head.seq, _BATCH)):
             self.forget_snapshot()  # somebody forgot a cube meanwhile, and did not see this snapshot
         return True
+
+    def _write_graph(self) -> Callable[[Path], object] | None:
+        """Return what writes the graph to a file, or None when there is none."""
+        if self._graph is None:
+            return None
+        if self._graph_file is not None and not self._graph.is_changed:
+            return partial(shutil.copyfile, self._graph_file)
+        return self._graph.save
+
+    def _open_graph(self, loaded: Loaded) -> None:
+        """Take the graph from a snapshot, mapped."""
+        self._graph = self._graph_file = None
+        if loaded.graph is not None:
+            covered, dimensions = loaded.manifest.covered, self._dense.dimensions
+            self._graph = Graph.opened(loaded.graph, covered, dimensions, self._config.graph)
+            self._graph_file = None if self._graph is None else loaded.graph
 
     def forget_snapshot(self) -> None:
         """Drop the snapshot on disk, because it holds terms and vectors of what was just forgotten."""

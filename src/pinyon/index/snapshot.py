@@ -124,7 +124,7 @@ class Snapshots:
         vectors: Iterable[NDArray[np.float32]],
         shape: tuple[int, int],
         write_graph: Callable[[Path], object] | None = None,
-    ) -> NDArray[np.float32] | None:
+    ) -> Loaded | None:
         """Replace the snapshot.
 
         Args:
@@ -135,8 +135,7 @@ class Snapshots:
             write_graph: Writes the graph to a file, or None when there is none.
 
         Returns:
-            The vectors as they now lie in the file, mapped; None when another process is writing, or the disk does not
-            allow it.
+            It as `load` would; None when another process is writing, or the disk does not allow it.
         """
         epoch = f"{manifest.seq}-{os.urandom(4).hex()}"
         try:
@@ -145,11 +144,12 @@ class Snapshots:
                 try:
                     self._write(epoch, manifest, arrays, vectors, shape, write_graph)
                     mapped = _mapped(self.folder / f"{epoch}.vectors", shape)
+                    graph = None if write_graph is None else self.folder / f"{epoch}.graph"
                 finally:
                     self._tidy()
         except (Timeout, OSError):
             return None  # derived: a full disk or a folder without write access costs only time at the next start
-        return mapped
+        return Loaded(manifest, arrays, mapped, graph)
 
     def _write(
         self,
@@ -185,7 +185,8 @@ class Snapshots:
         }
         aside = self.folder / f"{_CURRENT}.{epoch}"
         with _Written(aside) as file:
-            file.write(np.frombuffer(json.dumps(said).encode(), dtype=np.uint8))
+            text = json.dumps(said).encode()
+            file.write(np.frombuffer(b"%08x\n%s" % (zlib.crc32(text), text), dtype=np.uint8))
         os.replace(aside, self.folder / _CURRENT)
 
     def remove(self) -> None:
@@ -196,18 +197,21 @@ class Snapshots:
 
     def problems(self) -> list[str]:
         """Compare every byte with its checksum, and return which files are not what was written."""
+        if not (self.folder / _CURRENT).exists():
+            return []
         try:
             files = self._said()["files"]
             return [f"{self.folder / f['file']} is damaged" for f in files.values() if not self._is_sound(f, None)]
-        except FileNotFoundError:
-            return []
+        except FileNotFoundError as error:
+            return [f"{error.filename} is missing"]
         except (OSError, ValueError, KeyError, TypeError):
             return [f"{self.folder / _CURRENT} cannot be read"]
 
     def _said(self) -> dict:  # type: ignore[type-arg]  # JSON of our own; whoever reads it catches what does not fit
-        said = json.loads((self.folder / _CURRENT).read_text(encoding="utf-8"))
-        if said["format"] != _FORMAT:
-            raise ValueError("another format")
+        crc, _, text = (self.folder / _CURRENT).read_bytes().partition(b"\n")
+        said = json.loads(text)
+        if crc != b"%08x" % zlib.crc32(text) or said["format"] != _FORMAT:
+            raise ValueError("not what was written, or another format")
         return said  # type: ignore[no-any-return]  # the same
 
     def _is_sound(self, said: Mapping[str, object], most: int | None) -> bool:

@@ -76,7 +76,7 @@ def _turn(record: Mapping[str, object], where: str, name: str) -> Turn | None:
 
 def _single(record: Json, where: str, name: str) -> Experience:
     if isinstance(record, str) and record.strip():
-        return Note(record, metadata={"source": name})
+        return Note(record, source=name)
     if not isinstance(record, dict) or not record:
         raise UnreadableSource(
             f"{name!r} cannot be used: {where} is {str(record)[:60]!r}, expected an object or text",
@@ -116,5 +116,6 @@ def _note(record: Mapping[str, Json], name: str) -> Note:
         str(record[key]) if key else canonical(record),
         time=moment(record[time_key]) if time_key else None,
         tags=labels if "tags" in used else (),
-        metadata={"source": name} | (rest(record, used) if key else {}),  # a source of its own wins
+        metadata=rest(record, used) if key else {},
+        source=name,
     )

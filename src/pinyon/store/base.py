@@ -19,7 +19,7 @@ from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, Version, seal_hash, seal_id
 from ..core.events import Event, EventOp, Head, chain_of
 from ..core.header import Header
-from ..core.payload import Json, Payload, Text
+from ..core.payload import Delta, Json, Payload, State, Text
 from ..core.scope import Scope
 from ..core.where import View
 from ..errors import Damaged, NotFound
@@ -143,6 +143,8 @@ class Engine(Protocol):
     def drop_vectors(self, fingerprint: str) -> None: ...
     def problems(self) -> list[str]: ...
     def bytes(self) -> int: ...
+    def names_blob(self, sha256: str) -> bool: ...
+    def settle(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -255,6 +257,13 @@ class Store:
                     writer.note("forget", cube, version=0, seal="")
                 tx.erase(gone)
                 writer.finish()
+        for cube in gone:
+            if isinstance(cube.payload, (State, Delta)):
+                for blob in cube.payload.blobs:
+                    if not self.engine.names_blob(blob.sha256):
+                        self.engine.blobs.remove(blob)
+        if gone:
+            self.engine.settle()
         return gone
 
     def adopt(

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ..core.clock import micros
 from ..core.cube import Cube
 from ..core.events import Event, Head
-from ..core.payload import Kind
+from ..core.payload import Delta, Kind, State
 from ..core.scope import Scope
 from ..core.where import View, Where
 from .base import Place, SourceMark, VectorRows
@@ -174,6 +175,16 @@ class MemoryEngine:
     def bytes(self) -> int:
         """Return the bytes of all texts, the part of the footprint that can be known."""
         return sum(len(cube.text.encode()) for cube in self._tables.cubes.values())
+
+    def names_blob(self, sha256: str) -> bool:
+        """Return whether any cube or earlier version names a blob."""
+        kept = chain(self._tables.cubes.values(), *self._tables.versions.values())
+        return any(
+            blob.sha256 == sha256 for c in kept if isinstance(c.payload, (State, Delta)) for blob in c.payload.blobs
+        )
+
+    def settle(self) -> None:
+        """Do nothing; there is no log."""
 
     def close(self) -> None:
         """Do nothing; the store goes with its last reference."""

@@ -282,6 +282,20 @@ class SqliteEngine:
         names = (self._path, self._path.with_name(self._path.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
 
+    def names_blob(self, sha256: str) -> bool:
+        """Return whether any cube or earlier version names a blob."""
+        sql = "SELECT EXISTS (SELECT 1 FROM {} WHERE payload IS NOT NULL AND instr(payload, ?) > 0)"
+        with self._connections.reading() as db:
+            return any(db.execute(sql.format(table), (sha256,)).fetchone()[0] for table in ("cubes", "versions"))
+
+    def settle(self) -> None:
+        """Fold the write-ahead log into the file and empty it, so that pages from before a change are gone.
+
+        While another process reads an older state the log stays; the last one to close the file empties it.
+        """
+        with self._connections.writing, self._connections.reading() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def close(self) -> None:
         """Close every connection of this process."""
         self._connections.close()

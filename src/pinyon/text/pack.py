@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.budget import Budget, Footprint
 from ..core.cube import Cube
 from ..core.render import introduction
 from ..core.select import select
-from ..errors import BadInput
 from .base import Context, Hit, Shelf
 
 __all__ = ["Pack", "passage"]
@@ -22,17 +21,9 @@ _NUMBER_TOKENS = 6  # "[123] " and the line break, in any tokenizer
 class Pack:
     """Choose hits by score, show them in the order in which they happened, each with date, speaker and number.
 
-    A hit that says almost the same as a better one is left out, so that a repetition costs nothing.
-
-    Args:
-        same: Share of common word triples from which two texts say the same, 0 to 1.
+    Of hits that say the same words, whatever their case and punctuation, only the latest is shown, so that a repetition
+    costs nothing; texts that differ in a single word or number are both shown.
     """
-
-    same: float = 0.9  # ours: a reprinted message or a page read twice; different turns stay below 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.same <= 1:
-            raise BadInput(f"same must lie above 0 and at most at 1, got {self.same!r}")
 
     def compose(self, hits: Sequence[Hit], shelf: Shelf, budget: Budget) -> Context:
         """Return the passages that fit.
@@ -81,15 +72,17 @@ class Pack:
         return budget.allows(Footprint(tokens=shelf.tokens([text])[0], bytes=len(text.encode())))
 
     def _distinct(self, hits: Sequence[Hit]) -> tuple[list[Hit], list[Hit]]:
-        kept: list[tuple[Hit, frozenset[str]]] = []
+        """Return the hits without repetitions, and the repetitions."""
+        alike: dict[str, list[Hit]] = {}
+        for hit in hits:
+            alike.setdefault(" ".join(re.findall(r"\w+", hit.cube.text.lower())) or hit.cube.text, []).append(hit)
+        kept: list[Hit] = []
         repeated: list[Hit] = []
-        for hit in sorted(hits, key=lambda hit: -hit.score):
-            mine = _triples(hit.cube.text)
-            if any(_overlap(mine, theirs) >= self.same for _, theirs in kept):
-                repeated.append(hit)
-            else:
-                kept.append((hit, mine))
-        return [hit for hit, _ in kept], repeated
+        for same in alike.values():
+            latest = max(same, key=lambda hit: (hit.cube.time, hit.cube.row))
+            kept.append(replace(latest, score=max(hit.score for hit in same)))
+            repeated.extend(hit for hit in same if hit is not latest)
+        return kept, repeated
 
 
 def passage(cube: Cube) -> str:
@@ -103,12 +96,3 @@ def _place(cube: Cube) -> tuple[str, float, int, int]:
     document = (p.thread or "") if p.unit == "chunk" else ""
     moment = 0.0 if document else cube.time.timestamp()
     return document, moment, p.position or 0, cube.row
-
-
-def _triples(text: str) -> frozenset[str]:
-    words = re.findall(r"\w+", text.lower())
-    return frozenset(" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2)))
-
-
-def _overlap(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / max(1, len(a | b))

@@ -37,7 +37,7 @@ class SizeRouter:
             raise BadInput("per_hit_tokens and most must be at least 1")
 
     def retrieve(self, question: str, shelf: Shelf, budget: Budget) -> Hits:
-        """Return everything, scored by nearness to the question, or the best hits."""
+        """Return everything with one score for all when it fits, else the best hits."""
         whole = self._whole(shelf, budget)
         if whole is not None:
             return whole

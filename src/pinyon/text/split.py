@@ -34,6 +34,9 @@ def pieces(text: str, start: int, end: int, most: int, *, by_line: bool) -> Iter
     """Cut text[start:end] into consecutive spans of at most `most` characters.
 
     Args:
+        text: The whole text.
+        start: First character.
+        end: One past the last character.
         most: Longest piece in characters, >= 1.
         by_line: Cut at line ends (code, tables) where possible; else at sentences, then words, then anywhere.
     """

@@ -1,0 +1,272 @@
+"""From the command line to a verb and back: read what is sent, open the memory, run, show."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..errors import BadInput, Damaged, NotFound
+from . import _later
+from .options import SCOPE_OPTIONS, common_options
+from .outcomes import Health
+from .screen import Screen, is_terminal, read_input
+from .verbs import Verb
+
+if TYPE_CHECKING:
+    from ..memory import Memory
+    from ..results import Forgotten, Imported
+    from ..settings import Settings
+
+__all__ = ["FAILED", "Misuse", "perform"]
+
+FAILED: Final = 1
+"""Exit code of what could not be done."""
+_DURABILITIES: Final = ("full", "normal")
+
+
+class Misuse(click.UsageError):
+    """Called wrongly.
+
+    Args:
+        message: One sentence.
+        hint: The next step.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a verb: the options of every verb, apart from its own.
+
+    Args:
+        verb: Which.
+        common: Options of every verb, those before the verb and those after it as one.
+        values: Its own parameters, by name.
+        settings: What the user has set for every call.
+    """
+
+    verb: Verb
+    common: Mapping[str, Any]
+    values: dict[str, Any]
+    settings: Settings
+
+    @property
+    def screen(self) -> Screen:
+        """Where the result is shown."""
+        return Screen(bool(self.common["is_json"]), bool(self.common["is_plain"]))
+
+    @property
+    def path(self) -> Path:
+        """File of the memory."""
+        path = Path(self.common["at_path"] or self.settings.path).expanduser()
+        return path / "memory.db" if path.is_dir() else path
+
+    def open(self) -> Memory:
+        """Open the memory for the caller.
+
+        Raises:
+            NotFound: It is not there, and the verb makes none.
+        """
+        settings, path = self.settings, self.path
+        if not self.verb.can_create and not path.exists():
+            raise NotFound(f"there is no memory at {str(path)!r}", hint='`pinyon add "…"` makes one')
+        if settings.durability not in _DURABILITIES:
+            raise BadInput(f"the durability {settings.durability!r} is not known", hint="set it to full or normal")
+        who = {"space": settings.space, "user": settings.user, "agent": settings.agent}
+        who.update({name: self.common[dest] for dest, name in SCOPE_OPTIONS.items() if self.common[dest] is not None})
+        return _later.Memory.open(
+            path,
+            embedder=self.common["embedder"] or settings.embedder,
+            api_key=settings.api_key,
+            durability="normal" if settings.durability == "normal" else "full",
+            **who,  # type: ignore[arg-type]  # names of Who
+        )
+
+
+def perform(verb: Verb, **values: Any) -> int:
+    context = click.get_current_context()
+    before: Mapping[str, Any] = context.find_object(dict) or {}
+    shared = {name: values.pop(name) for name in [p.name for p in common_options()] if name is not None}
+    common = {name: before.get(name) if value in (None, False) else value for name, value in shared.items()}
+    call = _Call(verb, common, values, _later.load_settings())
+    _read_what_is_sent(call)
+    return _FLOWS.get(verb.name, _run_and_show)(call)
+
+
+def _read_what_is_sent(call: _Call) -> None:
+    """Take words together, and read what stands on standard input or in a file of messages."""
+    values = call.values
+    for parameter in call.verb.parameters:
+        if parameter.sort == "flag" and parameter.default is True:  # its option turns it off
+            values[parameter.name] = not values[parameter.name]
+        if parameter.sort == "words":
+            words: tuple[str, ...] = values[parameter.name]
+            values[parameter.name] = _text_from_input() if words == ("-",) else " ".join(words) or None
+    if call.verb.name == "add":
+        _read_addition(values)
+    if call.verb.name == "update":
+        if values["text"] == "-":
+            values["text"] = _text_from_input()
+        if not any(values[name] not in (None, ()) for name in ("text", "time", "tags", "metadata")):
+            raise Misuse("nothing says what to change", "give --text, --time, --tag or --meta")
+
+
+def _read_addition(values: dict[str, Any]) -> None:
+    file = values.pop("messages")
+    if file is not None:
+        if values["what"] is not None:
+            raise Misuse("a text and --messages exclude each other", "add them one after the other")
+        data = read_input() if file == "-" else Path(file).expanduser().read_bytes()
+        values["what"] = _messages(data, file)
+    elif values["what"] is None:
+        text = "" if is_terminal(sys.stdin) else _text_from_input()
+        if not text.strip():
+            raise Misuse("there is nothing to add", "give a text, or - to read standard input")
+        values["what"] = text
+
+
+def _text_from_input() -> str:
+    """Return the text on standard input without the line break that ends it."""
+    try:
+        text = read_input().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            "standard input is not UTF-8", hint="`pinyon import - --name notes.txt` finds out how it is encoded"
+        ) from error
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _messages(data: bytes, name: str) -> Any:
+    """Return chat messages from JSON: a list, one message, or one message a line."""
+    try:
+        text = data.decode("utf-8-sig")
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{'standard input' if name == '-' else repr(name)} holds no JSON messages",
+            hint='write [{"role": "user", "content": "hello"}]',
+        ) from error
+
+
+def _run_and_show(call: _Call) -> int:
+    is_why = bool(call.values.pop("why", False))
+    with call.open() as memory:
+        result = call.verb.run(memory, call.values)
+    if is_why and call.verb.name in ("recall", "ask") and not call.screen.is_json:
+        _show_trace(call.screen, result)
+    call.screen.show(result, is_why=is_why)
+    return 0
+
+
+def _show_trace(screen: Screen, result: Any) -> None:
+    """Show on stderr how the passages of a context or an answer were found."""
+    found = result.found if hasattr(result, "found") else result.recall.found
+    look = _later.render.Look(is_why=True)
+    screen_lines = _later.render.text_of(found, look) or "\n".join(_later.render.trace_of(found))
+    for line in screen_lines.split("\n"):
+        screen.say(line)
+
+
+def _run_import(call: _Call) -> int:
+    values, screen = call.values, call.screen
+    is_watching = values.pop("watch")
+    paths: list[str] = list(values.pop("paths"))
+    if "-" in paths:
+        if len(paths) > 1 or is_watching:
+            raise Misuse("standard input is read alone", "leave out the other paths and --watch")
+        values.update(paths=(), data=read_input())
+    elif values["name"] is not None:
+        raise Misuse("--name names standard input", "give - as the path")
+    else:
+        values["paths"] = tuple(os.path.expanduser(path) for path in paths)
+    with call.open() as memory, screen.bar("sources") as progress:
+        if is_watching:
+            return _watch(memory, call)
+        result: Imported = call.verb.run(memory, values, progress)  # type: ignore[assignment]  # what import returns
+    screen.show(result)
+    is_in_vain = bool(result.sources) and len(result.skipped) == len(result.sources)
+    return FAILED if is_in_vain else 0
+
+
+def _watch(memory: Memory, call: _Call) -> int:
+    """Import again and again until interrupted; with --json one document a line."""
+    importer = _later.Importer(tuple(call.values["tags"]), dict(call.values["metadata"]) or None)
+    if call.screen.is_lively:
+        call.screen.say("watching; stop with Ctrl-C")
+    for result in _later.watch_files(memory, call.values["paths"], stop=Event(), importer=importer):
+        call.screen.show(result)
+    return 0
+
+
+def _run_forget(call: _Call) -> int:
+    values, screen = call.values, call.screen
+    is_dry, is_sure = values.pop("dry_run"), values.pop("yes")
+    with call.open() as memory:
+        plan: Forgotten = call.verb.run(memory, {**values, "dry_run": True})  # type: ignore[assignment]  # what forget returns
+        if is_dry or not plan.cubes:
+            screen.show(plan)
+            return 0
+        if not is_sure and not _is_agreed(screen, plan):
+            screen.say("nothing was forgotten")
+            return FAILED
+        # By id, so that what goes is what was shown, whatever has been added since.
+        screen.show(call.verb.run(memory, {"ids": tuple(cube.id for cube in plan.cubes)}))
+    return 0
+
+
+def _is_agreed(screen: Screen, plan: Forgotten) -> bool:
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        raise Misuse("forgetting needs a yes, and nobody is here to give it", "add --yes, or --dry-run to look first")
+    for line in _later.render.text_of(plan, screen.look()).split("\n"):
+        screen.say(line)
+    return click.confirm("Forget this for good?", err=True)
+
+
+def _run_export(call: _Call) -> int:
+    if call.values["path"] != "-":
+        return _run_and_show(call)
+    with tempfile.TemporaryDirectory() as folder, call.open() as memory:
+        path = Path(folder) / "archive.jsonl"
+        call.verb.run(memory, {**call.values, "path": str(path)})
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.flush()
+    return 0
+
+
+def _run_doctor(call: _Call) -> int:
+    screen = call.screen
+    if screen.is_lively:
+        screen.say("checking the journal, the database and the index …")
+    try:
+        with call.open() as memory, screen.bar("memories") as progress:
+            health: Health = call.verb.run(memory, call.values, progress)  # type: ignore[assignment]  # what doctor returns
+    except Damaged as error:
+        health = _later.given_up(call.path, error)
+    screen.show(health)
+    return 0 if health.is_sound else FAILED
+
+
+_FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
+    "import": _run_import,
+    "forget": _run_forget,
+    "export": _run_export,
+    "doctor": _run_doctor,
+}
+"""Verbs that talk with the terminal while they run; all others are run and shown."""
