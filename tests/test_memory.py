@@ -299,3 +299,12 @@ def test_a_conversation_of_sessions_is_found_by_neighbours() -> None:
     memory.add(Conversation((Turn("The drawer sticks.", speaker="A"),), session="s2"))
     found = memory.search("Where is the compass?", k=2).hits
     assert [hit.cube.text for hit in found] == ["Where did you put the compass?", "In the drawer."]
+
+
+def test_an_address_names_a_file(tmp_path: Path) -> None:
+    with Memory.open(f"sqlite:///{tmp_path}/a.db") as memory:
+        memory.add("x")
+    assert (tmp_path / "a.db").exists()
+    for wrong in ("postgres://host/db", "", " ", "a\x00b"):
+        with pytest.raises(BadInput):
+            Memory.open(wrong)

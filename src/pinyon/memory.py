@@ -92,7 +92,8 @@ class Memory:
         """Open a memory, making it when it is not there.
 
         Args:
-            path: A file, a folder (then ``memory.db`` in it), or ``":memory:"`` for one that goes with the process.
+            path: A file, a folder (then ``memory.db`` in it), an address (``sqlite:///notes.db``), or ``":memory:"`` for
+                one that goes with the process.
             embedder: An embedder, its short name (``static``, ``minilm``, ``e5``, ``hf:<id>`` …), or None for the one
                 the memory was made with, at first the static one that comes with pinyon. With another one than before,
                 searches go on with the old vectors while a background job makes the new ones.
@@ -592,7 +593,6 @@ class Memory:
             sum(by_space.values()),
             by_space,
             engine.bytes() + _folder_bytes(self._parts.folder),
-            engine.head().seq,
             self._parts.finder.fingerprint,
             index.lacking,
         )
@@ -664,8 +664,17 @@ class _Shelf:
 
 
 def _file_of(path: str | os.PathLike[str]) -> Path:
-    file = Path(path).expanduser()
-    return file / "memory.db" if file.is_dir() or str(path).endswith(("/", os.sep)) else file
+    """Return the file behind a path, a folder or an address."""
+    text = os.fspath(path)
+    scheme, found, rest = text.partition("://")
+    if found:
+        if scheme != "sqlite":
+            raise BadInput(f"there is no store for {scheme!r} addresses", hint="give a path, or sqlite:///notes.db")
+        text = rest.removeprefix("/")  # three slashes before a relative path, four before an absolute one
+    if not text.strip() or "\x00" in text:
+        raise BadInput(f"{text!r} cannot be a path", hint="give the name of a file")
+    file = Path(text).expanduser()
+    return file / "memory.db" if file.is_dir() or text.endswith(("/", os.sep)) else file
 
 
 def _chosen_embedder(engine: Engine, wanted: Embedder | str | None, api_key: str | None) -> Embedder:

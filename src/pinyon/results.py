@@ -166,7 +166,6 @@ class Stats:
         cubes: Living cubes.
         by_space: Cubes in each space.
         bytes: Bytes of the whole store on disk, its log included.
-        events: Entries of the journal.
         embedder: Fingerprint of the vectors that searches use.
         pending: Cubes whose vector is still to come.
         detail: Anything else worth showing.
@@ -176,7 +175,6 @@ class Stats:
     cubes: int
     by_space: Mapping[str, int]
     bytes: int
-    events: int
     embedder: str
     pending: int
     detail: Mapping[str, Json] = field(default_factory=dict)

@@ -95,7 +95,7 @@ class Finder:
         ranked = time.perf_counter()
         hits, notes = self._literal(index, question, vector, hits, k, view)
         if index.lacking:
-            notes.append(f"{index.lacking} memories still wait for their vector and were found by words alone")
+            notes.append("some memories still wait for their vector and are found by words alone")
         end = time.perf_counter()
         steps = {"follow": followed - start, "embed": embedded - followed, "rank": ranked - embedded}
         steps |= {"read": end - ranked, "total": end - start}

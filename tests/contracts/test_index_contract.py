@@ -287,25 +287,34 @@ def test_words_score_as_the_definition_of_bm25_says(size: int, seed: int) -> Non
     world = World(seed)
     while len(world.cubes) < size:
         world.put([draft(world.chance)], world.chance.choice(USERS[:3]))
-    index = world.index()
-    cubes = list(world.store.engine.by_rows(range(1, 1000)).values())
     for where in (Where(), Where(speaker="Ann"), Where(states=EVERY)):
         for caller in USERS[:3]:
-            view = View(caller, ("main",), where)
-            text = question(world.chance)
-            ranking = index.search(text, vector=None, view=view, k=ALL)
-            legs, totals = reference(cubes, view, text)
-            best = max(totals.values(), default=0.0)
-            named = named_speakers(text, cubes)
-            expected = {row: total for row, total in totals.items() if total > 0}
-            assert {found.row for found in ranking.found} == expected.keys()
-            for found in ranking.found:
-                speaker = next(cube for cube in cubes if cube.row == found.row).header.provenance.speaker
-                bonus = FuseConfig().speaker if speaker in named else 0.0
-                assert found.score == pytest.approx(totals[found.row] / best + bonus, abs=1e-4)
-                for leg in ("turn", "window1", "window2", "section"):
-                    said = found.legs[leg].score if leg in found.legs else 0.0
-                    assert said == pytest.approx(legs[found.row][leg], abs=1e-4)
+            assert_as_defined(world, View(caller, ("main",), where), question(world.chance))
+
+
+@pytest.mark.parametrize("unit", ["turn", "chunk"])
+def test_an_endless_thread_is_scored_in_sections_of_32(unit: str) -> None:
+    world = World(0)
+    header = Header(provenance=Provenance(unit=unit, thread="t"))  # type: ignore[arg-type]
+    world.put([Draft(Text(f"{WORDS[n % 7]} {n}"), header, key=str(n)) for n in range(70)], USERS[0])
+    for text in WORDS[:7]:
+        assert_as_defined(world, View(), text)
+
+
+def assert_as_defined(world: World, view: View, text: str) -> None:
+    cubes = list(world.store.engine.by_rows(range(1, 1000)).values())
+    ranking = world.index().search(text, vector=None, view=view, k=ALL)
+    legs, totals = reference(cubes, view, text)
+    best = max(totals.values(), default=0.0)
+    named = named_speakers(text, cubes)
+    speakers = {cube.row: cube.header.provenance.speaker for cube in cubes}
+    assert {found.row for found in ranking.found} == {row for row, total in totals.items() if total > 0}
+    for found in ranking.found:
+        bonus = FuseConfig().speaker if speakers[found.row] in named else 0.0
+        assert found.score == pytest.approx(totals[found.row] / best + bonus, abs=1e-4)
+        for leg in ("turn", "window1", "window2", "section"):
+            said = found.legs[leg].score if leg in found.legs else 0.0
+            assert said == pytest.approx(legs[found.row][leg], abs=1e-4)
 
 
 def named_speakers(text: str, cubes: list[Cube]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from dataclasses import replace
@@ -417,9 +418,11 @@ class Congruence(RuleBasedStateMachine):
             except RuntimeError:
                 assert store.engine.head() == head
 
-    @rule(view=views, newest_first=st.booleans(), limit=st.integers(1, 4), data=st.data())
-    def ask(self, view: View, newest_first: bool, limit: int, data: st.DataObject) -> None:
+    @rule(view=views, newest_first=st.booleans(), limit=st.integers(1, 4), is_fitting=st.booleans(), data=st.data())
+    def ask(self, view: View, newest_first: bool, limit: int, is_fitting: bool, data: st.DataObject) -> None:
         everything = self.everything()
+        if everything and is_fitting:
+            view = View(data.draw(st.sampled_from(everything)).owner, ("main", "work"), view.where)
         admitted = {cube.row: cube for cube in everything if view.admits(cube)}
         after = data.draw(st.none() | st.sampled_from([(micros(c.time), c.row) for c in everything] or [None]))
         prefix = data.draw(st.sampled_from([id[:5] for id in self.ids] or ["0"]))
@@ -467,6 +470,17 @@ class Congruence(RuleBasedStateMachine):
         assert answers[0] == answers[1]
         self.alike(lambda e: exactly(e.versions(id)))
         self.alike(lambda e: e.events_of(id))
+
+    @invariant()
+    def walls_hold(self) -> None:
+        if not hasattr(self, "sqlite"):
+            return
+        everything = self.everything()
+        for tenant, user, agent in itertools.product((None, "t"), (None, "ann", "bob"), (None, "bot")):
+            view = View(Scope(tenant, user, agent), ("main", "work"), EVERY)
+            admitted = sorted(cube.row for cube in everything if view.admits(cube))
+            for store in self.both():
+                assert store.engine.rows(view).tolist() == admitted
 
     @invariant()
     def journals_are_equal(self) -> None:

@@ -95,3 +95,24 @@ def test_a_term_said_twice_counts_twice(world: Callable) -> None:
     once = index._lexical.search(["borast"], index._table, region)
     twice = index._lexical.search(["borast", "borast"], index._table, region)
     np.testing.assert_allclose(twice.total, 2 * once.total, rtol=1e-5)
+
+
+def test_windows_of_the_slots_that_promise_most_are_the_same_and_the_best_are_among_them(
+    world: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world(4)
+    here.add(3000)
+    here.disturb(0.05)
+    index = here.index()
+    region = index._table.region(View())
+    terms = ["borast", "kadim", "lilox", "2023"]
+    whole = index._lexical.search(terms, index._table, region)
+    monkeypatch.setattr(lexical, "_EXHAUSTIVE_SLOTS", 0)
+    monkeypatch.setattr(lexical, "_POOL", 300)
+    pool = index._lexical.search(terms, index._table, region)
+    assert len(pool.slots) == 300
+    at = np.searchsorted(whole.slots, pool.slots)
+    np.testing.assert_array_equal(whole.slots[at], pool.slots)
+    np.testing.assert_allclose(whole.total[at], pool.total, rtol=1e-5)
+    best = whole.slots[np.argsort(-whole.total, kind="stable")[:20]]
+    assert set(best.tolist()) <= set(pool.slots.tolist())

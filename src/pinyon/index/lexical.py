@@ -26,6 +26,8 @@ __all__ = ["Granularity", "Lexical", "LexicalConfig", "LexicalScores"]
 Slots = NDArray[np.int32]
 Scores = NDArray[np.float32]
 _DENSE = 5  # a term in more than a fifth of all slots is scored in whole passes; measured, 4 to 8 differ by a tenth
+_EXHAUSTIVE_SLOTS = 1 << 17  # up to here windows are worked out wherever a term occurs near
+_POOL = 1 << 15  # beyond, for so many slots that promise most; MEASURED: see the test of the pool
 _SMALLEST_MERGE = 1 << 16  # postings of the tail, which every question reads through: 20 us a term
 _LARGEST_MERGE = 1 << 20  # the same, where the base is large: 0.2 ms a term
 
@@ -157,18 +159,27 @@ class Lexical:
         by_section = np.zeros(len(region.section_lengths) + 1, dtype=np.float32)  # the first is that of no section
         seen: dict[str, int] = {}
         try:
+            found: list[_Term] = []
             for text, times in Counter(terms).items():
                 term = self._term(text, times, region)
                 if term is None:
                     continue
                 seen[text] = len(term.docs)
+                found.append(term)
                 self._score_turns(term, region)
-                if len(term.docs) * _DENSE > size:
-                    self._score_windows_in_passes(term, table, region)
-                else:
-                    self._score_windows(term, table, region)
                 self._score_sections(term, section, by_section, region)
-            return self._gathered(size, section, by_section, region, seen)
+            by_section[0] = 0.0
+            if size > _EXHAUSTIVE_SLOTS and sum(len(term.docs) for term in found) > _POOL:
+                slots = self._promising(table, region, by_section)
+                self._score_windows_of(slots, found, table, region)
+            else:
+                for term in found:
+                    if len(term.docs) * _DENSE > size:
+                        self._score_windows_in_passes(term, table, region)
+                    else:
+                        self._score_windows(term, table, region)
+                slots = self._seen(np.flatnonzero(self._window2[:size]), region)
+            return self._gathered(slots, section, by_section, seen)
         finally:
             for scores in (self._turn, self._window1, self._window2, self._scratch):
                 scores[: size + 1] = 0.0
@@ -240,13 +251,47 @@ class Lexical:
         said = tf[hit + 1].astype(np.float32)
         by_section[hit + 1] += self._saturated(said, lengths, region.mean_section_length, term.idf)
 
+    def _seen(self, slots: NDArray[np.intp], region: Region) -> NDArray[np.intp]:
+        return slots if region.is_everything else slots[region.mask.take(slots)]
+
+    def _promising(self, table: Table, region: Region, by_section: Scores) -> NDArray[np.intp]:
+        """Return the slots that promise most, as if a window scored the sum of its turns; ascending."""
+        before, after = table.links()
+        config, turn = self.config, self._turn[: len(table) + 1]
+        left, right = turn.take(before, mode="wrap"), turn.take(after, mode="wrap")
+        near = left + right
+        promise = turn * np.float32(1 + config.window1 + config.window2)
+        promise += near * np.float32(config.window1 + config.window2)
+        near = left.take(before, mode="wrap")
+        near += right.take(after, mode="wrap")
+        near *= np.float32(config.window2)
+        promise += near
+        slots = self._seen(np.flatnonzero(promise[:-1]), region)
+        worth = promise.take(slots)
+        worth += np.float32(config.section) * by_section.take(table.column("section").take(slots) + 1)
+        if len(slots) > _POOL:
+            slots = slots[np.sort(np.argpartition(worth, len(slots) - _POOL)[len(slots) - _POOL :])]
+        return slots
+
+    def _score_windows_of(self, slots: NDArray[np.intp], terms: Sequence[_Term], table: Table, region: Region) -> None:
+        """Add the windows of three and of five around these slots alone."""
+        before, after = table.links()
+        sides = [slots, _followed(before, slots), _followed(after, slots)]
+        sides += [_followed(before, sides[1]), _followed(after, sides[2])]
+        spans = [span.take(slots) for span in region.spans]
+        for term in terms:
+            self._scratch[term.docs] = term.tf
+            tf = self._scratch.take(sides[0])
+            for radius, leg in enumerate((self._window1, self._window2), 1):
+                tf = tf + self._scratch.take(sides[2 * radius - 1])
+                tf += self._scratch.take(sides[2 * radius])
+                mean = region.mean_length * (2 * radius + 1)
+                leg[slots] += self._saturated(tf, spans[radius - 1].copy(), mean, term.idf)
+            self._scratch[term.docs] = 0.0
+
     def _gathered(
-        self, size: int, section: NDArray[np.int32], by_section: Scores, region: Region, seen: Mapping[str, int]
+        self, slots: NDArray[np.intp], section: NDArray[np.int32], by_section: Scores, seen: Mapping[str, int]
     ) -> LexicalScores:
-        slots = np.flatnonzero(self._window2[:size])
-        if not region.is_everything:
-            slots = slots[region.mask.take(slots)]
-        by_section[0] = 0.0
         legs = {
             "turn": self._turn.take(slots),
             "window1": self._window1.take(slots),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..memory import Memory
     from ..models.choose import embedder_from, generator_from
     from ..settings import Settings, load_settings, wants_color
-    from . import render
+    from . import demo, render
     from .doctor import examine, given_up
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "Turn",
     "Where",
+    "demo",
     "embedder_from",
     "examine",
     "export",
@@ -70,8 +71,8 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Import a name when it is first used."""
-        if name == "render":
-            return import_module(".render", __package__)
+        if name in ("demo", "render"):
+            return import_module(f".{name}", __package__)
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_HOMES[name], __package__), name)

@@ -97,6 +97,12 @@ class _Call:
 
 
 def perform(verb: Verb, **values: Any) -> int:
+    """Run a verb inside a context of click and return the exit code.
+
+    Args:
+        verb: Which.
+        values: Its parameters and the options of every verb, as click has read them.
+    """
     context = click.get_current_context()
     before: Mapping[str, Any] = context.find_object(dict) or {}
     shared = {name: values.pop(name) for name in [p.name for p in common_options()] if name is not None}
@@ -195,10 +201,13 @@ def _run_import(call: _Call) -> int:
         raise Misuse("--name names standard input", "give - as the path")
     else:
         values["paths"] = tuple(os.path.expanduser(path) for path in paths)
-    with call.open() as memory, screen.bar("sources") as progress:
+    with call.open() as memory:
         if is_watching:
             return _watch(memory, call)
-        result: Imported = call.verb.run(memory, values, progress)  # type: ignore[assignment]  # what import returns
+        with screen.bar("sources") as progress:
+            result: Imported = call.verb.run(memory, values, progress)  # type: ignore[assignment]  # what import returns
+        with screen.bar("vectors") as progress:  # with a slow embedder; interrupted, the next import goes on
+            memory.catch_up(progress)
     screen.show(result)
     is_in_vain = bool(result.sources) and len(result.skipped) == len(result.sources)
     return FAILED if is_in_vain else 0

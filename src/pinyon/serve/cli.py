@@ -7,39 +7,27 @@ Data go to stdout, words to stderr. It exits with 0 when done, 1 when something 
 from __future__ import annotations
 
 import difflib
-import json
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import get_completion_class
 
 from .. import __version__
-from ..errors import BadInput, Damaged, NotFound, PinyonError
+from ..errors import BadInput, PinyonError
 from . import _later
-from .outcomes import Health
-from .screen import Screen, is_terminal, read_input, show_error
-from .verbs import SCOPE, VERBS, Parameter, Verb
-from .words import condition_of, pair_of
-
-if TYPE_CHECKING:
-    from ..memory import Memory
-    from ..results import Forgotten, Imported
-    from ..settings import Settings
+from .calls import FAILED, Misuse, perform
+from .options import common_options, option_of
+from .screen import Screen, show_error
+from .verbs import VERBS, Verb
 
 __all__ = ["main"]
 
-_FAILED, _INTERRUPTED, _UNREAD = 1, 130, 141
-_DURABILITIES: Final = ("full", "normal")
+_INTERRUPTED, _UNREAD = 130, 141
 
 
 # --- commands ------------------------------------------------------------------------------------------------------
@@ -74,7 +62,7 @@ class _Command(click.Command):
         if named:
             with formatter.section("Arguments"):
                 formatter.write_dl([(p.metavar or "", self.arguments[str(p.name)]) for p in named])
-        shared = {parameter.name for parameter in _common()}
+        shared = {parameter.name for parameter in common_options()}
         groups: dict[str, list[tuple[str, str]]] = {"Options": [], "Filters": [], "Options of every verb": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -109,7 +97,7 @@ class _Commands(click.Group):
         name = args[0]
         if not ctx.resilient_parsing and name not in self.commands and not name.startswith("-"):
             near = difflib.get_close_matches(name, self.commands, n=1, cutoff=0.5)
-            raise _Misuse(
+            raise Misuse(
                 f"there is no verb {name!r}",
                 f"did you mean `pinyon {near[0]}`?" if near else "`pinyon --help` shows the verbs",
             )
@@ -132,7 +120,7 @@ class _Commands(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         is_json = "--json" in given
         rest["standalone_mode"] = False
-        code = _FAILED
+        code = FAILED
         try:
             code = super().main(given, prog_name or "pinyon", **rest) or 0
         except click.ClickException as error:
@@ -155,7 +143,7 @@ def _sentence(error: click.ClickException) -> str:
 
 
 def _next_step(error: click.ClickException) -> str:
-    if isinstance(error, _Misuse):
+    if isinstance(error, Misuse):
         return error.hint
     context = getattr(error, "ctx", None)
     return f"`{context.command_path} --help` shows what it takes" if context is not None else ""
@@ -178,12 +166,9 @@ def _demo(**values: Any) -> int:
     context = click.get_current_context()
     before: Mapping[str, Any] = context.find_object(dict) or {}
     screen = Screen(bool(values["is_json"] or before.get("is_json")))
-    run = getattr(import_module("pinyon.serve.demo"), "run", None)
-    if run is None:
-        raise NotFound("the demonstration is not part of this installation")
     path = values["at_path"] or before.get("at_path")
     beside = Path(_later.load_settings().path).expanduser().with_name("demo.db")  # never the user's own memory
-    result = run(Path(path).expanduser() if path else beside, click.echo, screen.is_json)
+    result = _later.demo.run(Path(path).expanduser() if path else beside, click.echo, screen.is_json)
     if screen.is_json:
         screen.document(result)
     return 0
@@ -201,8 +186,8 @@ def _command(verb: Verb) -> click.Command:
     own = [parameter for parameter in verb.parameters if parameter.role != "input"]
     return _Command(
         name=verb.name,
-        params=[*(_option(parameter) for parameter in own), *_common()],
-        callback=partial(_perform, verb),
+        params=[*(option_of(parameter) for parameter in own), *common_options()],
+        callback=partial(perform, verb),
         short_help=verb.summary,
         help=f"{verb.summary}\n\n{verb.help}".strip(),
         examples=verb.examples,
@@ -222,7 +207,7 @@ def _program() -> _Commands:
     program = _Commands(
         name="pinyon",
         callback=_remember_options,
-        params=_common(),
+        params=common_options(),
         invoke_without_command=True,
         help="Memory for language models: what you add is kept word for word and found again, offline.\n\n"
         "The memory lies in one file: --path, or PINYON_PATH, or memory.db in pinyon's folder of user data.",
@@ -235,7 +220,7 @@ def _program() -> _Commands:
         program.add_command(_command(verb))
     summary = "Show what a memory does, with a year of messages between two people."
     program.add_command(
-        _Command(name="demo", params=_common(), callback=_demo, help=summary, examples=("pinyon demo",))
+        _Command(name="demo", params=common_options(), callback=_demo, help=summary, examples=("pinyon demo",))
     )
     program.add_command(
         _Command(

@@ -156,7 +156,7 @@ def _names(scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _stats(stats: Stats) -> Json:
-    names = ("location", "cubes", "bytes", "events", "embedder", "pending")
+    names = ("location", "cubes", "bytes", "embedder", "pending")
     plain: dict[str, Json] = {name: getattr(stats, name) for name in names}
     return {**plain, "by_space": dict(stats.by_space), "detail": dict(stats.detail)}
 
@@ -307,7 +307,6 @@ def _stat_lines(stats: Stats) -> dict[str, str]:
     lines = {"memory": stats.location, "memories": str(stats.cubes)}
     lines.update({f"  in {name}": str(number) for name, number in stats.by_space.items()})
     lines["size"] = _size(stats.bytes)
-    lines["journal"] = f"{stats.events} entries"
     lines["embedder"] = stats.embedder
     lines["pending"] = f"{stats.pending} without a vector"
     lines.update({name: str(value) for name, value in stats.detail.items()})
