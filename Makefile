@@ -31,7 +31,7 @@ check: $(ALL)/.installed  ## format, lint, types, docs fresh, tests
 
 bench: $(ALL)/.installed  ## speed and quality, printed as tables beside controls and rivals
 	$(ALL)/bin/python benchmarks/retrieval.py
-	$(ALL)/bin/python benchmarks/speed.py
+	$(ALL)/bin/python benchmarks/speed.py --plot benchmarks/results/speed.png
 
 faults: $(ALL)/.installed  ## 200 killed processes, a minute of four writers and four readers
 	$(ALL)/bin/python benchmarks/faults.py --trials 200 --seconds 60

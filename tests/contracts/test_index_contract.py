@@ -217,7 +217,8 @@ def reference(cubes: list[Cube], view: View, text: str) -> tuple[dict[int, dict[
     rows = {cube.row for cube in admitted}
     threads: dict[object, list[Cube]] = defaultdict(list)
     for cube in cubes:
-        if cube.header.provenance.thread is not None and cube.header.life.state in Where().states:
+        p = cube.header.provenance
+        if p.unit == "turn" and p.thread is not None and cube.header.life.state in Where().states:
             threads[thread_of(cube)].append(cube)
     beside: dict[int, tuple[list[int], int]] = {}
     for members in threads.values():

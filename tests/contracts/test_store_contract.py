@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from worlds import BLOBS, SOURCES, callers, drafts, headers, payloads, views
+from worlds import BLOBS, SCALARS, SOURCES, callers, drafts, headers, payloads, views
 
 from pinyon.core.clock import micros
 from pinyon.core.cube import Cube, Draft, cube_to_json
@@ -22,7 +22,7 @@ from pinyon.core.header import Header, Life, Provenance
 from pinyon.core.payload import Delta, Kind, State, Text, canonical
 from pinyon.core.scope import Scope
 from pinyon.core.where import Condition, View, Where
-from pinyon.errors import NotFound
+from pinyon.errors import BadInput, NotFound
 from pinyon.store import Engine, MemoryEngine, SourceMark, SqliteEngine, Store, VectorRows
 from pinyon.testing import FixedClock, HashEmbedder
 
@@ -295,9 +295,48 @@ def test_a_lost_blob_is_found_by_the_check(store: Store) -> None:
     assert blob.sha256 in problem
 
 
+def test_forgetting_removes_the_blobs_of_every_version(store: Store) -> None:
+    first, second, shared = (store.engine.blobs.put(data) for data in (b"first", b"second", b"shared"))
+    placed = store.put(
+        [Draft(State((first, shared), {})), Draft(Delta((shared,), {}))], owner=NOBODY, space="main", now=NOW
+    )
+    id = placed[0].cube.id
+    store.update(id, lambda old: replace(old, payload=State((second,), {})), view=View(), actor=NOBODY, now=NOW)
+    store.remove([id], view=View(), actor=NOBODY, now=NOW)
+    for blob in (first, second):
+        with pytest.raises(NotFound):
+            store.engine.blobs.get(blob)
+    assert store.engine.blobs.get(shared) == b"shared"
+
+
 def test_only_text_cubes_wait_for_vectors(store: Store) -> None:
     store.put([Draft(State((), {}))], owner=NOBODY, space="main", now=NOW)
     assert store.engine.missing_vectors("f", 9) == []
+
+
+@pytest.mark.parametrize("op", ["eq", "ne", "in", "gt", "ge", "lt", "le"])
+def test_every_comparison_with_every_scalar_is_that_of_the_plain_form(store: Store, op: str) -> None:
+    for number, value in enumerate(SCALARS):
+        put(store, f"{number}", metadata={"k": value, "m": [value, SCALARS[number - 1]], "a": {"b": value}})
+    put(store, "bare")
+    cubes = store.engine.by_rows(range(1, 100)).values()
+    for key in ("k", "m", "a.b", "a", "nothing"):
+        for value in SCALARS:
+            try:
+                condition = Condition(key, op, [value, "b"] if op == "in" else value)  # type: ignore[arg-type]
+            except BadInput:
+                continue
+            view = View(where=Where(metadata=(condition,)))
+            assert store.engine.rows(view).tolist() == sorted(cube.row for cube in cubes if view.admits(cube))
+
+
+@pytest.mark.parametrize("wanted", [*SOURCES, ".md", "", "notes", "%.md", "NOTES.md", "/notes.md"])
+def test_the_end_of_a_source_is_that_of_the_plain_form(store: Store, wanted: str) -> None:
+    for source in (None, *SOURCES):
+        put(store, f"{source}", provenance=Provenance(source=source))
+    view = View(where=Where(source=wanted))
+    expected = {source for source in SOURCES if source == wanted or source.endswith(f"/{wanted}")}
+    assert set(found(store, view)) == expected
 
 
 # --- all engines answer alike --------------------------------------------------------------------------------------
@@ -318,6 +357,8 @@ class Congruence(RuleBasedStateMachine):
         self.memory = Store(MemoryEngine())
         self.clock = FixedClock("2024-05-01T12:00")
         self.ids: list[str] = []
+
+    def put_blobs(self) -> None:
         for store in self.both():
             for data in BLOBS:
                 store.engine.blobs.put(data)
@@ -355,6 +396,7 @@ class Congruence(RuleBasedStateMachine):
         seconds: float,
         is_embedded: bool,
     ) -> None:
+        self.put_blobs()
         self.clock.advance(seconds)
         mark = None if source is None else SourceMark(source, source.encode().hex(), len(made))
         answers = []
@@ -376,6 +418,7 @@ class Congruence(RuleBasedStateMachine):
 
     @rule(data=st.data(), payload=payloads, header=headers, view=views, is_fitting=st.booleans())
     def update(self, data: st.DataObject, payload: object, header: Header, view: View, is_fitting: bool) -> None:
+        self.put_blobs()
         id = data.draw(st.sampled_from(self.ids or ["0" * 32]))
         owned = [cube for cube in self.everything() if cube.id == id]
         if owned and is_fitting:

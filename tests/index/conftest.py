@@ -182,7 +182,8 @@ def _exhaustive(
 
     threads: dict[object, list[Cube]] = defaultdict(list)
     for c in cubes:
-        if c.header.provenance.thread is not None and c.header.life.state in LIVE_STATES:
+        p = c.header.provenance
+        if p.unit == "turn" and p.thread is not None and c.header.life.state in LIVE_STATES:
             threads[_section(c)].append(c)
     window: dict[tuple[int, int], list[int]] = {(row, r): [row] for row in rows for r in (1, 2)}
     for thread in threads.values():

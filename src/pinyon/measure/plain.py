@@ -30,7 +30,7 @@ __all__ = [
 
 Scores = NDArray[np.float32]
 _SECTION_TURNS = 32  # as in index/table.py
-LINKED = frozenset({"turn", "chunk"})
+LINKED = frozenset({"turn"})
 """Units that the index links to their neighbours."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import Damaged, TooNew
 from ._said import WAIT_S, plainly
+from ._sql import said
 from .migrations import APPLICATION_ID, SCHEMA_VERSION
 
 __all__ = ["Connections", "check_schema"]
@@ -212,6 +213,7 @@ def _tune(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA cache_size = -65536")  # 64 MiB
     db.execute("PRAGMA mmap_size = 1073741824")  # read through the page cache, 1 GiB
     db.execute("PRAGMA temp_store = MEMORY")
+    db.create_function("said", 1, said, deterministic=True)
 
 
 def _tell_of_forks(connections: Connections) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from ..core.clock import micros
 from ..core.where import Condition, View, Where
 
-__all__ = ["clauses"]
+__all__ = ["clauses", "said"]
 
 _Test = tuple[str, tuple[object, ...]]
 
@@ -59,11 +60,16 @@ def _condition(condition: Condition) -> _Test:
     text, number = spelled[0]
     if number is not None:
         return f"row IN (SELECT row FROM facets WHERE key = ? AND number {sign} ?)", (condition.key, number)
-    words = (
-        "row IN (SELECT row FROM facets WHERE key = ? AND substr(value, 1, 1) = '\"'"
-        f" AND json_extract(value, '$') {sign} json_extract(?, '$'))"
-    )
-    return words, (condition.key, text)
+    words = f"row IN (SELECT row FROM facets WHERE key = ? AND said(value) {sign} ?)"
+    return words, (condition.key, json.loads(text))
+
+
+def said(value: str) -> str | None:
+    """Return the text that a JSON text says, or None for any other scalar.
+
+    A function of the database, because SQLite's own JSON functions end a text at its first NUL.
+    """
+    return json.loads(value) if value.startswith('"') else None
 
 
 def _marks(number: int) -> str:

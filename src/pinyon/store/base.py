@@ -19,7 +19,7 @@ from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, Version, seal_hash, seal_id
 from ..core.events import Event, EventOp, Head, chain_of
 from ..core.header import Header
-from ..core.payload import Delta, Json, Payload, State, Text
+from ..core.payload import Blob, Delta, Json, Payload, State, Text
 from ..core.scope import Scope
 from ..core.where import View
 from ..errors import Damaged, NotFound
@@ -251,20 +251,28 @@ class Store:
         with self.engine.transaction() as tx:
             found = tx.live(wanted)
             gone = [found[id] for id in wanted if id in found and view.admits(found[id])]
+            blobs = self._blobs(gone)
             if gone:
                 writer = _Writer(tx, actor, view.spaces[0], now)
                 for cube in gone:
                     writer.note("forget", cube, version=0, seal="")
                 tx.erase(gone)
                 writer.finish()
-        for cube in gone:
-            if isinstance(cube.payload, (State, Delta)):
-                for blob in cube.payload.blobs:
-                    if not self.engine.names_blob(blob.sha256):
-                        self.engine.blobs.remove(blob)
+        for blob in blobs:
+            if not self.engine.names_blob(blob.sha256):
+                self.engine.blobs.remove(blob)
         if gone:
             self.engine.settle()
         return gone
+
+    def _blobs(self, cubes: Iterable[Cube]) -> set[Blob]:
+        """Return every blob that cubes or their earlier versions name."""
+        found: set[Blob] = set()
+        for cube in cubes:
+            for each in (cube, *(self.engine.versions(cube.id) if cube.version > 1 else ())):
+                if isinstance(each.payload, (State, Delta)):
+                    found.update(each.payload.blobs)
+        return found
 
     def adopt(
         self,
