@@ -44,5 +44,5 @@ def test_units_that_are_not_linked_are_their_own_window() -> None:
     corpus = Corpus("document", (room,), lambda _: ())
     [bench] = benches(corpus, linked=frozenset({"turn"}))
     assert (bench.plain.before == -1).all()
-    linked = Plain(bench.plain.cubes, Analyzer(), StaticEmbedder())
+    linked = Plain(bench.plain.cubes, Analyzer(), StaticEmbedder(), linked=frozenset({"turn", "chunk"}))
     assert (linked.before >= 0).sum() == len(linked) - 1

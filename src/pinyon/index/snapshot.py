@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Loaded", "Manifest", "Snapshots"]
 
-_FORMAT = 2
+_FORMAT = 3
 _CURRENT = "CURRENT"
 _TRIES = 3  # to open a snapshot while another process replaces it
 _ALIGNED_BYTES = 64  # a cache line

@@ -393,7 +393,8 @@ class Table:
         self._slot_of.reach(int(rows.max()) + 1 if len(rows) else 0)
         self._slot_of.data[rows] = alive
         thread = self.column("thread")[alive]
-        ends = (thread >= 0) & (self.column("after")[alive] < 0) & self._is_live(self.column("state")[alive])
+        ends = self.column("is_turn")[alive] & (thread >= 0) & (self.column("after")[alive] < 0)
+        ends &= self._is_live(self.column("state")[alive])
         self._last = Column(np.int32, -1)
         self._last.reach(len(self._codes["thread"]))
         self._last.data[thread[ends]] = alive[ends]
