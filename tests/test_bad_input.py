@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,12 +157,15 @@ def test_what_is_no_moment_is_refused(time: object) -> None:
         lambda texts: "nonsense",
     ],
 )
-def test_vectors_that_cannot_be_used_write_nothing(rows: object) -> None:
+def test_vectors_that_cannot_be_used_lose_nothing(rows: object, tmp_path: Path) -> None:
     embedder = CallableEmbedder(rows, fingerprint="bad", dimensions=4, is_instant=True)  # type: ignore[arg-type]
-    memory = Memory.open(":memory:", embedder=embedder)
-    with pytest.raises(ModelError):
-        memory.add("text")
-    assert memory.store.engine.head().seq == 0
+    with Memory.open(tmp_path / "m.db", embedder=embedder) as memory:
+        memory.add("a walnut tree")
+        with pytest.raises(ModelError):
+            memory.search("walnut")
+    with Memory.open(tmp_path / "m.db") as memory:
+        assert memory.search("walnut").hits[0].cube.text == "a walnut tree"
+        assert memory.check() == []
 
 
 def test_one_bad_thing_among_many_writes_none_of_its_batch() -> None:

@@ -14,7 +14,7 @@ from typing import Self, TypedDict, Unpack
 from .core.budget import Budget
 from .core.clock import Clock, Instant, SystemClock, instant, micros
 from .core.cube import Cube, Draft, Version, check_metadata
-from .core.experience import Conversation, Document, Experience, Note
+from .core.experience import Document, Experience, Note
 from .core.payload import Text, clean
 from .core.scope import DEFAULT_SPACE, Scope, check_name
 from .core.where import EVERY_STATE, LIVE_STATES, View, Where, where_from
@@ -92,8 +92,8 @@ class Memory:
         """Open a memory, making it when it is not there.
 
         Args:
-            path: A file, a folder (then ``memory.db`` in it), an address (``sqlite:///notes.db``), or ``":memory:"`` for
-                one that goes with the process.
+            path: A file, a folder (then ``memory.db`` in it), an address (``sqlite:///notes.db``), or ``":memory:"``
+                for one that goes with the process.
             embedder: An embedder, its short name (``static``, ``minilm``, ``e5``, ``hf:<id>`` …), or None for the one
                 the memory was made with, at first the static one that comes with pinyon. With another one than before,
                 searches go on with the old vectors while a background job makes the new ones.
@@ -249,7 +249,6 @@ class Memory:
             [(*thing.versions, thing.cube) for thing in things],
             actor=scope,
             now=parts.clock.now(),
-            embed=parts.finder.vectors_of,
         )
         parts.finder.wrote()
         return sum(p.outcome == "created" for p in placed)
@@ -273,10 +272,7 @@ class Memory:
         start = time.perf_counter()
         drafts: list[Draft] = []
         for experience in experiences:
-            session = experience.session if isinstance(experience, Conversation) else None
-            drafts.extend(
-                replace(draft, session=session) if session else draft for draft in Verbatim().write(experience)
-            )
+            drafts.extend(Verbatim().write(experience))
         parts = self._parts
         is_document = any(isinstance(e, (Document, Note)) for e in experiences)
         retire = mark.key if mark is not None and is_document else None
@@ -285,7 +281,6 @@ class Memory:
             owner=scope,
             space=space,
             now=parts.clock.now(),
-            embed=parts.finder.vectors_of,
             source=mark,
             retire=retire,
         )
@@ -341,7 +336,6 @@ class Memory:
             view=self._view(scope, space, Where(states=EVERY_STATE)),
             actor=scope,
             now=parts.clock.now(),
-            embed=parts.finder.vectors_of,
         )
         parts.finder.wrote()
         return changed

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .core.cube import Cube
 from .core.where import View
 from .errors import StoreError
-from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex, index_text
+from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex
 from .models import Embedder, StaticEmbedder
 from .schedule import EmbedJob
 from .store import Engine
@@ -31,8 +30,9 @@ _LOG = logging.getLogger(__name__)
 class Finder:
     """Search over a store.
 
-    With an embedder other than the one whose vectors are there, searches go on with the old vectors while a background
-    job makes the new ones, and change over when they are complete.
+    The vectors of an instant embedder are made as the index follows the journal and rest in its snapshot alone. Those
+    of a slow one are made by a background job and rest in the store; until they are complete, searches use the static
+    embedder.
 
     Args:
         engine: The store.
@@ -59,13 +59,6 @@ class Finder:
     def fingerprint(self) -> str:
         """Fingerprint of the vectors that searches use."""
         return (self._serving or self.embedder).fingerprint
-
-    def vectors_of(self, cubes: Sequence[Cube]) -> tuple[str, NDArray[np.float16]] | None:
-        """Return the vectors to store together with cubes, or None when a background job makes them."""
-        if not self.embedder.is_instant:
-            return None
-        texts = [index_text(cube) for cube in cubes]
-        return self.embedder.fingerprint, self.embedder.embed(texts).astype(np.float16)
 
     def wrote(self) -> None:
         """Tell that cubes were written, so that vectors that are made in the background are made."""
@@ -139,7 +132,7 @@ class Finder:
 
     def catch_up(self, progress: Callable[[int], object] | None = None) -> int:
         """Make every vector that is lacking, now; return their number."""
-        done = EmbedJob(self._engine, self.embedder).run(progress)
+        done = 0 if self.embedder.is_instant else EmbedJob(self._engine, self.embedder).run(progress)
         self._settle()
         self.index()
         return done
@@ -161,11 +154,8 @@ class Finder:
             self.index().forget_snapshot()
 
     def problems(self, rows: Iterable[int]) -> list[str]:
-        """Compare the index with the rows that should be found, and the vectors with the cubes."""
-        found = self.index().problems(rows)
-        if self.embedder.is_instant and self._engine.missing_vectors(self.embedder.fingerprint, 1):
-            found.append("some memories have no vector")
-        return found
+        """Compare the index with the rows that should be found."""
+        return self.index().problems(rows)
 
     def close(self) -> None:
         """End background work and write the snapshot."""
@@ -185,23 +175,22 @@ class Finder:
             analyzer=self.analyzer,
             embedder=serving.fingerprint,
             dimensions=serving.dimensions,
+            make=serving.embed if serving.is_instant else None,
             folder=self._folder,
             config=self._constants,
         )
 
     def _settle(self) -> None:
-        """Choose whose vectors searches use: the wanted embedder's once they are complete, until then the old ones."""
+        """Choose whose vectors searches use: a slow embedder's once they are complete, until then the static ones."""
         with self._lock:
             wanted = self.embedder
             chosen = wanted
-            if self._serving is None and self._is_complete():
-                return
-            if self._engine.missing_vectors(wanted.fingerprint, 1):
-                self._background().start()
-                older: Embedder = StaticEmbedder()
-                numbers = self._engine.fingerprints()
-                if numbers.get(older.fingerprint, 0) > numbers.get(wanted.fingerprint, 0):
-                    chosen = older
+            if not wanted.is_instant:
+                if self._serving is None and self._is_complete():
+                    return
+                if self._engine.missing_vectors(wanted.fingerprint, 1):
+                    self._background().start()
+                    chosen = StaticEmbedder()
             if self._serving is None or self._serving.fingerprint != chosen.fingerprint:
                 self._serving = chosen
                 self._index = None

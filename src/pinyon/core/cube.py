@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import BadInput
-from .header import Header, header_to_json
+from .header import Header, header_text, header_to_json
 from .payload import Json, Kind, Payload, Text, canonical, payload_to_json
 from .scope import Scope
 
@@ -124,7 +124,7 @@ def seal_hash(payload: Payload, header: Header, parent: str) -> str:
         body = f"text\n{payload.format}\n{len(payload.content)}\n{payload.content}"
     else:
         body = canonical(payload_to_json(payload))
-    text = f"{parent}\n{body}\n{canonical(header_to_json(header))}"
+    text = f"{parent}\n{body}\n{header_text(header)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ from .clock import micros
 from .payload import Json, canonical
 from .scope import Scope
 
-__all__ = ["GENESIS", "Event", "EventOp", "Head", "chain_of"]
+__all__ = ["GENESIS", "Changes", "Event", "EventOp", "Head", "chain_of"]
 
 EventOp = Literal["create", "update", "archive", "restore", "forget"]
 
@@ -48,6 +48,23 @@ class Event:
     version: int
     hash: str
     detail: Mapping[str, Json]
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a stretch of the journal changed, for those who follow it.
+
+    Args:
+        rows: Rows of the cubes, without repeats, in the order of their first change.
+        entries: Number of entries.
+        seq: Number of the last one.
+        chain: Its chain value; empty when there is no entry.
+    """
+
+    rows: tuple[int, ...]
+    entries: int
+    seq: int
     chain: str
 
 

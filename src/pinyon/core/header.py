@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from .clock import from_micros, micros
-from .payload import Json
+from .payload import Json, canonical
 
 __all__ = [
     "Header",
@@ -21,6 +21,7 @@ __all__ = [
     "Rights",
     "State_",
     "header_from_json",
+    "header_text",
     "header_to_json",
 ]
 
@@ -136,6 +137,7 @@ class Header:
     lineage: Lineage = Lineage()
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    _text: str = field(default="", init=False, repr=False, compare=False)  # see `header_text`
 
 
 _PROVENANCE = tuple((f.name, f.default) for f in fields(Provenance))
@@ -146,10 +148,26 @@ def header_to_json(header: Header) -> dict[str, Json]:
     """Return a header as a JSON object without its defaults; `header_from_json` is its inverse."""
     out: dict[str, Json] = {}
     p = header.provenance
-    for name, default in _PROVENANCE:
-        value = getattr(p, name)
-        if value != default:
-            out[name] = list(value) if isinstance(value, tuple) else value
+    if p is not _UNKNOWN:
+        if p.origin is not Origin.USER_INPUT:
+            out["origin"] = p.origin.value
+        if p.unit != "note":
+            out["unit"] = p.unit
+        if p.section:
+            out["section"] = list(p.section)
+        if p.span is not None:
+            out["span"] = list(p.span)
+        for name, value in (
+            ("source", p.source),
+            ("title", p.title),
+            ("thread", p.thread),
+            ("position", p.position),
+            ("page", p.page),
+            ("speaker", p.speaker),
+            ("role", p.role),
+        ):
+            if value is not None:
+                out[name] = value
     life = header.life
     if life is not _BORN:
         for name in _TIMES:
@@ -174,6 +192,14 @@ def header_to_json(header: Header) -> dict[str, Json]:
 
 
 _BORN = Life()
+_UNKNOWN = Provenance()
+
+
+def header_text(header: Header) -> str:
+    """Return a header as its one JSON text, made once for each header."""
+    if not header._text:
+        object.__setattr__(header, "_text", canonical(header_to_json(header)))
+    return header._text
 
 
 def header_from_json(data: Mapping[str, Json]) -> Header:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.cube import Cube
-from ..core.events import Event, Head
+from ..core.events import Head
 from ..core.payload import Kind
 from ..core.render import introduction
 from ..core.where import View
@@ -99,6 +99,7 @@ class SearchIndex:
         analyzer: Text to terms.
         embedder: Fingerprint of the vectors to use, or an empty text for none.
         dimensions: Their width.
+        make: Makes the vectors of texts, (N, E); None takes them from the store, as a background job brings them.
         folder: Where snapshots lie, or None for an index in memory alone.
         config: Constants.
     """
@@ -110,12 +111,14 @@ class SearchIndex:
         analyzer: Analyzer,
         embedder: str = "",
         dimensions: int = 1,
+        make: Callable[[Sequence[str]], NDArray[np.float32]] | None = None,
         folder: Path | None = None,
         config: IndexConfig | None = None,
     ) -> None:
         self._source = source
         self._analyzer = analyzer
         self._embedder = embedder
+        self._make = make
         self._config = config or IndexConfig()
         self._snapshots = None if folder is None else Snapshots(folder)
         self._lock = threading.RLock()
@@ -174,13 +177,12 @@ class SearchIndex:
         """
         with self._lock:
             read = 0
-            while events := self._source.journal(self._head.seq, _BATCH):
-                self._take(events)
-                last = events[-1]
-                self._head = Head(last.seq, last.chain)
-                read += len(events)
+            while (changes := self._source.changes(self._head.seq, _BATCH)).entries:
+                self._take(changes.rows)
+                self._head = Head(changes.seq, changes.chain)
+                read += changes.entries
                 if progress is not None:
-                    progress(len(events))
+                    progress(changes.entries)
                 fresh = len(self._table) - self._saved_size
                 if fresh > max(20_000, self._saved_size):  # doubling: a killed import is not read again from the start
                     self._save()
@@ -189,8 +191,9 @@ class SearchIndex:
             self._await()
             return read
 
-    def _take(self, events: Sequence[Event]) -> None:
-        rows = np.array(list(dict.fromkeys(event.row for event in events)), dtype=np.int64)
+    def _take(self, changed: Sequence[int]) -> None:
+        """Read cubes again that an entry of the journal names."""
+        rows = np.array(changed, dtype=np.int64)
         cubes = self._source.by_rows(rows.tolist())
         slots = self._table.slots_of(rows)
         known = np.where(slots >= 0, self._table.column("version")[slots] if len(self._table) else 0, -1)
@@ -203,16 +206,20 @@ class SearchIndex:
                 fresh.append(cube)
         if not fresh:
             return
-        terms = [self._analyzer.terms(index_text(cube)) for cube in fresh]
+        texts = [index_text(cube) for cube in fresh]
+        terms = [self._analyzer.terms(text) for text in texts]
+        made = None if self._make is None else self._make(texts).astype(np.float16)  # as exact as those of a store
         first = self._table.add_many(fresh, [len(found) for found in terms])
         self._lexical.add_many(first, terms)
         self._dense.reserve(len(self._table))
-        if self._embedder:
-            texts = [cube.row for cube in fresh if cube.kind is Kind.TEXT]
-            for row in texts:
+        if made is not None:
+            self._dense.put(np.arange(first, first + len(fresh), dtype=np.intp), made)
+        elif self._embedder:
+            waiting = [cube.row for cube in fresh if cube.kind is Kind.TEXT]
+            for row in waiting:
                 self._lacking.pop(row, None)  # a next version waits at the end
-            self._lacking.update(dict.fromkeys(texts))
-            self._fill(texts)
+            self._lacking.update(dict.fromkeys(waiting))
+            self._fill(waiting)
 
     def _forget(self, row: int, slot: int) -> None:
         """Take out a cube that the store no longer has."""

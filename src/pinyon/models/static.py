@@ -153,6 +153,9 @@ class StaticTokenCounter:
         return counts
 
 
+_FEW = 4  # texts: below, handing them to the tokenizer's threads costs more than it saves
+
+
 class _Tokens:
     """A tokenizer that is loaded at its first use, for it takes 0.1 s; `limit` is the number of vectors it may name."""
 
@@ -165,6 +168,8 @@ class _Tokens:
     def encode(self, texts: list[str]) -> list[Encoding]:
         tokenizer = self._tokenizer or self._load()
         try:
+            if len(texts) < _FEW:
+                return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
             return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:  # half of a surrogate pair, which the tokenizer cannot take
             return tokenizer.encode_batch_fast([as_unicode(text) for text in texts], add_special_tokens=False)

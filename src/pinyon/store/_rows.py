@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube
 from ..core.events import Event
-from ..core.header import header_from_json, header_to_json
+from ..core.header import header_from_json, header_text
 from ..core.payload import Text, canonical, payload_from_json, payload_to_json
 from ..core.scope import Scope
 from ..errors import Damaged
@@ -57,7 +57,7 @@ def values_of(cube: Cube) -> tuple[object, ...]:
         micros(cube.updated),
         cube.text,
         None if plain else canonical(payload_to_json(payload) | ({"content": ""} if cube.text else {})),
-        canonical(header_to_json(cube.header)),
+        header_text(cube.header),
         cube.hash,
         cube.parent,
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.clock import micros
 from ..core.cube import Cube
-from ..core.events import Event, Head
+from ..core.events import Changes, Event, Head
 from ..core.payload import Delta, Kind, State
 from ..core.scope import Scope
 from ..core.where import View, Where
@@ -115,6 +115,13 @@ class MemoryEngine:
     def journal(self, after: int, limit: int) -> list[Event]:
         """Return entries of the journal after a number."""
         return self._tables.events[after : after + limit]
+
+    def changes(self, after: int, limit: int) -> Changes:
+        """Return which rows the entries after a number changed, without reading the entries whole."""
+        entries = self.journal(after, limit)
+        last = entries[-1] if entries else None
+        rows = tuple(dict.fromkeys(e.row for e in entries))
+        return Changes(rows, len(entries), last.seq if last else after, last.chain if last else "")
 
     def versions(self, id: str) -> list[Cube]:
         """Return the earlier versions of a cube, oldest first."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.clock import micros
 from ..core.cube import Cube
-from ..core.events import Event, Head
+from ..core.events import Changes, Event, Head
 from ..core.payload import canonical
 from ..core.scope import Scope
 from ..core.where import View, facets
@@ -175,6 +175,14 @@ class SqliteEngine:
         with self._connections.reading() as db:
             found = db.execute(f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
             return [event_of(values) for values in found]
+
+    def changes(self, after: int, limit: int) -> Changes:
+        """Return which rows the entries after a number changed, without reading the entries whole."""
+        with self._connections.reading() as db:
+            found = db.execute("SELECT seq, row, chain FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+            entries = found.fetchall()
+        last = entries[-1] if entries else (after, 0, "")
+        return Changes(tuple(dict.fromkeys(row for _, row, _ in entries)), len(entries), last[0], last[2])
 
     def versions(self, id: str) -> list[Cube]:
         """Return the earlier versions of a cube, oldest first."""
@@ -418,8 +426,12 @@ class _SqliteTransaction:
         )
 
     def put_vectors(self, fingerprint: str, vectors: VectorRows) -> None:
-        self._db.execute("INSERT OR IGNORE INTO embedders (fingerprint) VALUES (?)", (fingerprint,))
-        (number,) = self._db.execute("SELECT id FROM embedders WHERE fingerprint = ?", (fingerprint,)).fetchone()
+        find = "SELECT id FROM embedders WHERE fingerprint = ?"
+        found = self._db.execute(find, (fingerprint,)).fetchone()
+        if found is None:
+            self._db.execute("INSERT INTO embedders (fingerprint) VALUES (?)", (fingerprint,))
+            found = self._db.execute(find, (fingerprint,)).fetchone()
+        (number,) = found
         data = np.ascontiguousarray(vectors.data, dtype=np.float16)
         self._db.executemany(
             "INSERT OR REPLACE INTO vectors (embedder, row, version, data)"

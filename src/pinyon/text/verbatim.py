@@ -93,7 +93,9 @@ class Verbatim:
                 header = self._turn_header(talk, turn, tags, common | check_metadata(turn.metadata))
                 if len(cuts) > 1:
                     header = replace(header, provenance=replace(header.provenance, span=(start, end)))
-                yield Draft(Text(text[start:end]), header, key=f"{same}\x00{said[same]}\x00{start}")
+                yield Draft(
+                    Text(text[start:end]), header, key=f"{same}\x00{said[same]}\x00{start}", session=talk.session
+                )
 
     def _turn_header(self, talk: Conversation, turn: Turn, tags: tuple[str, ...], metadata: dict[str, Json]) -> Header:
         return Header(
