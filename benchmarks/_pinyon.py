@@ -32,7 +32,7 @@ STRICT_LEGS = ("fts5-content", "numpy")
 
 def _command(store: Path, question: str) -> list[str]:
     """Return the command line that searches `store`."""
-    return [sys.executable, "-m", "pinyon", "search", question, "--store", str(store), "--json"]
+    return [sys.executable, "-m", "pinyon", "search", question, "--path", str(store), "--json"]
 
 
 def _conversations(items: Iterable[Item]) -> Iterator[Conversation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,10 @@ PATHS = ("memory", "file")
 
 
 @pytest.fixture(params=PATHS)
-def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Memory:
+def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
     path = ":memory:" if request.param == "memory" else str(tmp_path / "m.db")
-    opened = Memory.open(path, user="ann")
-    request.addfinalizer(opened.close)
-    return opened
+    with Memory.open(path, user="ann") as opened:
+        yield opened
 
 
 def texts(memory: Memory, question: str, **options: object) -> list[str]:
@@ -277,7 +277,7 @@ def test_threads_may_share_a_memory(memory: Memory) -> None:
             for number in range(15):
                 memory.add(f"thread {name} note {number}")
                 memory.search(f"thread {name}")
-        except Exception as error:  # noqa: BLE001  # handed to the main thread, which fails on it
+        except Exception as error:  # handed to the main thread, which fails on it
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]

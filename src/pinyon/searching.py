@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core.where import View
-from .errors import StoreError
+from .errors import ModelError, StoreError
 from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex
 from .models import Embedder, StaticEmbedder
 from .schedule import EmbedJob
@@ -165,8 +165,8 @@ class Finder:
             if self._index is not None:
                 try:
                     self._index.save()
-                except StoreError:  # the store has said so to every reader; the snapshot can be made again
-                    _LOG.warning("the index was not written because the store cannot be read", exc_info=True)
+                except (StoreError, ModelError):  # every search has said so; the snapshot can be made again
+                    _LOG.warning("the index was not written because it cannot be brought up to date", exc_info=True)
 
     def _new_index(self) -> SearchIndex:
         serving = self._serving or self.embedder
