@@ -30,8 +30,6 @@ class GraphConfig:
     """
 
     least_slots: int = 200_000  # below, the exact pass is no slower than the words
-    least_admitted: int = 50_000  # a region below is scored exactly, slot by slot: 20 ms
-    least_share: float = 0.1  # the same as a share of all slots: a graph loses its recall under selective filters
     candidates: int = 400  # slots asked of the graph; 100 find two points less of the ten best
     pool: int = 2000  # best slots by words that get their exact inner product too: 1 ms
     connectivity: int = 16  # usearch's default

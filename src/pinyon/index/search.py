@@ -267,7 +267,7 @@ class SearchIndex:
             k: How many, >= 0.
 
         Cost: the postings of its terms and one pass over the vectors of the region; beyond 200,000 slots, where the
-            extra ``hnsw`` is there and the region is wide, the postings and a millisecond.
+            extra ``hnsw`` is there and the region is everything, the postings and a millisecond.
         """
         with self._lock:
             region = self._table.region(view)
@@ -292,8 +292,11 @@ class SearchIndex:
             return _Candidates(words.slots, None, np.arange(len(words.slots)), words.total, words.legs, Scale())
         graph, config = self._graph, self._config.graph
         size = len(self._table)
-        is_wide = region.size >= max(config.least_admitted, config.least_share * size)
-        if graph is not None and graph.covered >= config.least_slots and is_wide:
+        if (
+            graph is not None
+            and graph.covered >= config.least_slots
+            and region.size == self._table.live  # else what others wrote would decide where the graph leads
+        ):
             return self._pointed(graph, words, vector, region, k)
         if region.slots is not None:
             slots, places = region.slots, np.searchsorted(region.slots, words.slots)

@@ -271,6 +271,11 @@ class Table:
         found: Slots = slots[is_end | (self.column("after")[slots] >= 0)]
         return found
 
+    @property
+    def live(self) -> int:
+        """Number of cubes in a state that ordinary searches find, whoever owns them."""
+        return int(np.count_nonzero(self.column("alive") & self._is_live(self.column("state"))))
+
     def _is_live(self, state: Array) -> Mask:
         found: Mask = np.isin(state, [self._codes["state"].find(name) for name in LIVE_STATES])
         return found

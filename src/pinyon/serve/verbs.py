@@ -184,7 +184,13 @@ SCOPE = (
     Parameter("space", "Container to work in", role="scope", flags=("--space",), shown="NAME"),
     Parameter("user", "Whose memory it is", role="scope", flags=("--user",), shown="NAME"),
     Parameter("agent", "Program acting for the user", role="scope", flags=("--agent",), shown="NAME"),
-    Parameter("session", "Conversation in which it is said", role="scope", flags=("--session",), shown="NAME"),
+    Parameter(
+        "session",
+        "Conversation in which it is said; to filter by it, --in-session",
+        role="scope",
+        flags=("--session",),
+        shown="NAME",
+    ),
     Parameter("tenant", "Customer of a shared installation", role="scope", flags=("--tenant",), shown="NAME"),
 )
 """Who asks, and where; every verb takes these."""

@@ -1,0 +1,37 @@
+"""Settings: the environment wins over the file, and neither surprises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pinyon.errors import BadInput
+from pinyon.settings import load_settings
+
+
+def test_without_anything_the_memory_lies_in_the_folder_of_user_data(tmp_path: Path) -> None:
+    settings = load_settings({"HOME": str(tmp_path)}, folder=tmp_path)
+    assert settings.path == str(tmp_path / ".local" / "share" / "pinyon" / "memory.db")
+    assert (settings.space, settings.user, settings.durability) == ("main", None, "full")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('user = "ann"\nspace = "home"\n')
+    settings = load_settings({"HOME": str(tmp_path), "PINYON_USER": "bob"}, folder=tmp_path)
+    assert (settings.user, settings.space) == ("bob", "home")
+
+
+@pytest.mark.parametrize(
+    ("generator", "variable"), [("anthropic:x", "ANTHROPIC_API_KEY"), ("openai:x@http://h", "OPENAI_API_KEY")]
+)
+def test_the_key_of_the_service_is_found(tmp_path: Path, generator: str, variable: str) -> None:
+    environment = {"HOME": str(tmp_path), "PINYON_GENERATOR": generator, variable: "secret"}
+    assert load_settings(environment, folder=tmp_path).api_key == "secret"
+
+
+@pytest.mark.parametrize("text", ["colour = 3\n", "not toml", "\x00"])
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(BadInput, match=r"config\.toml"):
+        load_settings({"HOME": str(tmp_path)}, folder=tmp_path)
