@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from types import ModuleType
 
 from .errors import MissingExtra
@@ -21,6 +22,11 @@ EXTRAS: dict[str, str] = {
 }
 """Which extra brings which module; a module that is not named here may not be imported on demand."""
 
+_BEFORE: dict[str, str] = {
+    # module: what must be loaded before it where it is installed
+    "usearch": "onnxruntime",  # loaded after usearch 2.26, onnxruntime 1.32 ends the process with a segmentation fault
+}
+
 
 def require(module: str, purpose: str) -> ModuleType:
     """Import an optional module when it is needed.
@@ -32,7 +38,10 @@ def require(module: str, purpose: str) -> ModuleType:
     Raises:
         MissingExtra: It is not installed; the message names the extra.
     """
-    extra = EXTRAS[module.partition(".")[0]]
+    package = module.partition(".")[0]
+    extra, earlier = EXTRAS[package], _BEFORE.get(package)
+    if earlier is not None and find_spec(earlier) is not None:
+        importlib.import_module(earlier)
     try:
         return importlib.import_module(module)
     except ImportError as error:
