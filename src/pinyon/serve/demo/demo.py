@@ -15,11 +15,12 @@ from typing import Any
 
 from ...core.clock import instant
 from ...core.cube import Cube
-from ...core.experience import Conversation, Document, Experience, Turn
-from ...core.payload import Json
+from ...core.experience import Conversation, Document, Turn
+from ...core.payload import Json, digest
 from ...core.render import day_of
 from ...memory import Memory
 from ...results import Answer
+from ...store import SourceMark
 from ...text import Hits
 
 __all__ = ["run"]
@@ -60,7 +61,7 @@ def _data(name: str) -> Any:  # the shape of each file is known to its reader al
     return json.loads(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
-def _experiences() -> Iterator[Experience]:
+def _sessions() -> Iterator[Conversation]:
     talk = _data("conversation.json")
     for session in talk["sessions"]:
         start = instant(str(session["time"]))
@@ -69,27 +70,29 @@ def _experiences() -> Iterator[Experience]:
             for number, turn in enumerate(session["turns"])
         )
         yield Conversation(turns, session=str(session["session"]), title=str(talk["title"]))
-    for name, text in sorted(topics.items()):
-        yield Document(text, source=f"python:{name}", title=f"Python reference: {name}")
 
 
 def _learn(memory: Memory, say: Echo, kept: int) -> dict[str, Json]:
     start = time.perf_counter()
-    experiences = list(_experiences())
-    added = memory.add_many(experiences)
+    sessions = list(_sessions())
+    done = [memory.add_many(sessions)]
+    for name, text in sorted(topics.items()):
+        source = f"python:{name}"
+        document = Document(text, source=source, title=f"Python reference: {name}")
+        done.append(memory.add_source([document], SourceMark(source, digest(text), 1)))
     memory.search("warm up")  # the index follows the journal at the first search
     seconds = time.perf_counter() - start
-    turns = sum(len(e.turns) for e in experiences if isinstance(e, Conversation))
+    created, unchanged = sum(a.created for a in done), sum(a.unchanged for a in done)
+    turns = sum(len(session.turns) for session in sessions)
     say("A year of messages between two friends, and the language reference that comes with every Python:")
     if kept:
-        say(f"  all {kept:,} memories of the last run were kept; nothing new ({added.unchanged:,} were there already)")
+        say(f"  all {unchanged:,} memories of the last run were kept, {created:,} are new")
     else:
-        rate = (added.created + added.unchanged) / seconds
         say(
-            f"  {turns} turns and {len(topics)} documents became {added.created:,} memories in {seconds:.1f} s"
-            f" ({rate:,.0f} a second, searchable, safe on disk)"
+            f"  {turns} turns and {len(topics)} documents became {created:,} memories in {seconds:.1f} s"
+            f" ({created / seconds:,.0f} a second, searchable, safe on disk)"
         )
-    return {"kept": kept, "created": added.created, "unchanged": added.unchanged, "seconds": seconds}
+    return {"kept": kept, "created": created, "unchanged": unchanged, "seconds": seconds}
 
 
 def _ask(memory: Memory, question: Mapping[str, object], say: Echo) -> dict[str, Json]:
