@@ -6,6 +6,7 @@ Tables go to standard output as Markdown, progress to standard error, every ques
     python benchmarks/retrieval.py
     python benchmarks/retrieval.py --only locomo
     python benchmarks/retrieval.py --only crossvalidate
+    python benchmarks/retrieval.py --only ask
     python benchmarks/retrieval.py --only chunks
     python benchmarks/retrieval.py --only variants
 """
@@ -25,6 +26,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pinyon import Memory
 from pinyon.errors import PinyonError
 from pinyon.measure import (
     CONTROLS,
@@ -47,7 +49,7 @@ from pinyon.measure import (
 )
 from pinyon.measure.base import surroundings
 
-STUDIES = ("crossvalidate", "chunks", "variants")  # of the ranking itself; only when asked for
+STUDIES = ("ask", "crossvalidate", "chunks", "variants")  # of the ranking itself; only when asked for
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -103,6 +105,50 @@ def run_crossvalidation(data: Path) -> dict[str, Any]:
     return asdict(result)
 
 
+def run_ask(data: Path) -> dict[str, float]:
+    """Print how often the answer by quotation is right, and how often it answers what the memory cannot know.
+
+    What it cannot know are the questions to the next conversation, with the names of its speakers put in place of those
+    of this one.
+    """
+    path = found(data, SUBJECTS[0])
+    if path is None:
+        raise SystemExit("answers need LoCoMo in the data folder")
+    corpus = locomo(path)
+    rooms = corpus.rooms
+    names = [sorted({t.speaker for e in room.experiences for t in e.turns}) for room in rooms]
+    counts = dict.fromkeys(("asked", "answered", "first right", "any right", "foreign", "foreign answered"), 0)
+    with Memory.open(":memory:") as memory, tqdm(desc="answers", unit="q", file=sys.stderr, leave=False) as bar:
+        for place, room in enumerate(rooms):
+            here = memory.at(space=room.space)
+            here.add_many(room.experiences)
+            for question in room.questions:
+                if question.category == "adversarial":
+                    continue
+                cited = [
+                    set(corpus.names(c.hit.cube)) & set(question.evidence) for c in here.ask(question.text).citations
+                ]
+                counts["asked"] += 1
+                counts["answered"] += bool(cited)
+                counts["first right"] += bool(cited and cited[0])
+                counts["any right"] += any(cited)
+                bar.update()
+            other = (place + 1) % len(rooms)
+            for question in rooms[other].questions:
+                text = question.text
+                for theirs, ours in zip(names[other], names[place], strict=False):
+                    text = text.replace(theirs, ours)
+                counts["foreign"] += 1
+                counts["foreign answered"] += here.ask(text).is_known
+                bar.update()
+    asked, foreign = counts["asked"], counts["foreign"]
+    print(f"### Answers by quotation, LoCoMo, {asked} questions and {foreign} to another conversation\n")
+    print("| answered | first citation is evidence | any is | foreign questions answered |\n|---:|---:|---:|---:|")
+    shares = (counts["answered"] / asked, counts["first right"] / asked, counts["any right"] / asked)
+    print("| " + " | ".join(f"{100 * share:.1f}" for share in (*shares, counts["foreign answered"] / foreign)) + " |\n")
+    return {name: float(count) for name, count in counts.items()}
+
+
 def run_chunks(data: Path) -> list[dict[str, Any]]:
     """Print what chunks of several sizes find in equal amounts of text."""
     out = []
@@ -154,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{subject.name}: no {subject.where} in the data folder, left out\n", file=sys.stderr)
         if "crossvalidate" in wanted:
             out["crossvalidation"] = run_crossvalidation(options.data)
+        if "ask" in wanted:
+            out["ask"] = run_ask(options.data)
         if "chunks" in wanted:
             out["chunks"] = run_chunks(options.data)
         if "variants" in wanted:

@@ -151,10 +151,16 @@ def _import_archive(memory: Memory, path: Path, who: Who) -> SourceResult:
     return SourceResult(str(path.resolve()), "added" if created else "unchanged", cubes=created)
 
 
+def _called(owner: Scope) -> str:
+    """Return an owner as people say it."""
+    walls = (("tenant", owner.tenant), ("user", owner.user), ("agent", owner.agent))
+    return ", ".join(f"{what} {name!r}" for what, name in walls if name is not None) or "nobody in particular"
+
+
 def _check_right(scope: Scope, cube: Cube, path: Path) -> None:
     if not scope.sees(cube.owner):
         raise Denied(
-            f"the archive {path} holds memories of {cube.owner}, which this caller may not write",
+            f"the archive {path} holds memories of {_called(cube.owner)}, which this caller may not write",
             hint="import as that user",
         )
 

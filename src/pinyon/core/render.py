@@ -37,7 +37,7 @@ def introduction(cube: Cube) -> str:
     if p.unit == "turn":
         about.extend([] if cube.owner.session is None else [cube.owner.session])
     else:
-        trail = [*([p.title] if p.title else []), *p.section]
+        trail = [*([p.title] if p.title and p.title not in p.section[:1] else []), *p.section]
         about.extend([" > ".join(trail)] if trail else [])
     head = f"[{', '.join(about)}] " if about else ""
     speaker = p.speaker or p.role

@@ -54,7 +54,7 @@ class Analyzer:
     @property
     def fingerprint(self) -> str:
         """Names what was done to the text; terms of two fingerprints never mix."""
-        return f"words-1:{self._language}"
+        return f"words-2:{self._language}"
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text in order, with repeats.

@@ -21,7 +21,8 @@ class Embedder(Protocol):
     Attributes:
         fingerprint: Names weights, tokenizer, pooling and prefix exactly; vectors of two fingerprints never mix.
         dimensions: Width E of a row.
-        is_instant: Fast enough (over 1,000 texts a second) to run inside ``add``; otherwise a background job embeds.
+        is_instant: Fast enough (over 1,000 texts a second) to run as the index follows the journal; otherwise a
+            background job embeds.
     """
 
     @property

@@ -25,7 +25,8 @@ class CallableEmbedder:
             It is given questions as it is given texts, one at a time. What it raises passes through.
         fingerprint: Names the model exactly; change it whenever the function would return other vectors.
         dimensions: Width E of a row, >= 1.
-        is_instant: Whether it embeds over 1,000 texts a second and may run inside ``add``; default False.
+        is_instant: Whether it embeds over 1,000 texts a second and may run as the index follows the journal;
+            default False.
 
     Raises:
         BadInput: The fingerprint is empty or `dimensions` is below 1.

@@ -82,7 +82,7 @@ class StaticEmbedder:
 
     @property
     def is_instant(self) -> bool:
-        """True: it runs inside ``add``."""
+        """True: it runs as the index follows the journal."""
         return True
 
     @property

@@ -47,9 +47,8 @@ class EmbedJob:
             ModelError: The embedder failed; what was embedded before stays.
         """
         total = 0
-        batch = 1024 if self._embedder.is_instant else _BATCH
         while not self._stop.is_set():
-            cubes = self._engine.missing_vectors(self._embedder.fingerprint, batch)
+            cubes = self._engine.missing_vectors(self._embedder.fingerprint, _BATCH)
             if not cubes:
                 break
             rows = _rows_of(cubes, self._embedder)
@@ -78,7 +77,7 @@ class EmbedJob:
             try:
                 self.run()
             except PinyonError:
-                _LOG.warning("embedding in the background failed; `pinyon doctor` tries again", exc_info=True)
+                _LOG.warning("embedding in the background failed; `pinyon doctor --repair` tries again", exc_info=True)
 
     def stop(self) -> None:
         """End the thread after the batch in hand."""

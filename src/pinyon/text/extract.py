@@ -61,7 +61,7 @@ class Extractive:
     """
 
     most: int = 3
-    evidence: float = 0.75  # LoCoMo dev: 97 % of its questions get an answer, 41 % of foreign ones
+    evidence: float = 0.75  # answers 95 % of LoCoMo, 38 % of foreign questions: benchmarks/retrieval.py --only ask
 
     def __post_init__(self) -> None:
         if self.most < 1 or not 0 <= self.evidence <= 2:
