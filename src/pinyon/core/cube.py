@@ -54,6 +54,7 @@ class Cube:
         updated: Record time of this version, UTC.
         hash: Seal over payload, header and the parent's seal, SHA-256 in hexadecimal.
         parent: Seal of the version before, or an empty string.
+        seq: Number of the journal's entry that made this version; 0 while it rests in no store.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Cube:
     updated: datetime
     hash: str
     parent: str = ""
+    seq: int = 0
 
     @property
     def kind(self) -> Kind:

@@ -14,7 +14,11 @@ from .scope import Scope
 
 __all__ = ["GENESIS", "Changes", "Event", "EventOp", "Head", "chain_of"]
 
-EventOp = Literal["create", "update", "archive", "restore", "forget"]
+EventOp = Literal[
+    "create", "append", "merge", "overwrite", "convert", "restore", "state", "forget", "policy", "update", "archive"
+]
+"""What was done. ``state`` is a move of the lifecycle, ``policy`` a change of rules that concerns no cube (its row and
+version are 0); ``update`` and ``archive`` are what 0.1 wrote for ``overwrite`` and ``state``."""
 
 GENESIS = "0" * 64
 """Chain value before the first entry."""

@@ -23,6 +23,8 @@ __all__ = [
     "header_from_json",
     "header_text",
     "header_to_json",
+    "rights_from_json",
+    "rights_to_json",
 ]
 
 
@@ -75,13 +77,41 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Who may use a cube, beyond the walls of its scope.
+    """Who may use a cube, beside its owner, and under which conditions; `access.decide` says how they are read.
+
+    Principals are written ``user:ann``, ``agent:bot``, ``session:s1``, ``group:sales``, ``role:auditor`` or ``*`` for
+    everyone of the tenant.
 
     Args:
-        sensitivity: Labels that travel with everything made of it.
+        sensitivity: Labels for which a caller other than the owner must be cleared; they travel with everything that is
+            made of it.
+        read: Principals that may read it.
+        write: Principals that may change, archive and forget it.
+        share: Principals that may widen its rights.
+        freeze: Principals that may freeze and thaw it.
+        deny: Principals that may do nothing with it, whatever else they hold.
+        purposes: Purposes one of which a caller must state; empty asks for none.
+        opens: Nobody uses it before.
+        closes: Nobody uses it from then on.
+        hours: Minutes of the UTC day between which it may be used, start inclusive, end exclusive; a start after the
+            end spans midnight.
     """
 
     sensitivity: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    share: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    opens: datetime | None = None
+    closes: datetime | None = None
+    hours: tuple[int, int] | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether what they allow changes with the time."""
+        return self.opens is not None or self.closes is not None or self.hours is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +125,9 @@ class Life:
         expires: When it is to be forgotten, or None.
         pinned: Never dropped by automatic rules.
         priority: 0 low, 0.5 middle, 1 high.
+        stale: Something it was made of has changed since; it is not found until it is made again.
+        thaws_to: What it was before it was frozen; None while it is not.
+        superseded_by: Id of the cube that took its place, or None.
     """
 
     state: State_ = "generated"
@@ -103,6 +136,14 @@ class Life:
     expires: datetime | None = None
     pinned: bool = False
     priority: float = 0.5
+    stale: bool = False
+    thaws_to: State_ | None = None
+    superseded_by: str | None = None
+
+    @property
+    def standing(self) -> str:
+        """What filters look at: the state, or ``stale`` for a live cube whose sources have changed."""
+        return "stale" if self.stale and self.state in ("generated", "activated", "merged") else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +221,14 @@ def header_to_json(header: Header) -> dict[str, Json]:
             out["pinned"] = True
         if life.priority != 0.5:
             out["priority"] = life.priority
-    if header.rights.sensitivity:
-        out["sensitivity"] = list(header.rights.sensitivity)
+        if life.stale:
+            out["stale"] = True
+        if life.thaws_to is not None:
+            out["thaws_to"] = life.thaws_to
+        if life.superseded_by is not None:
+            out["superseded_by"] = life.superseded_by
+    if header.rights is not _OPEN:
+        out.update(rights_to_json(header.rights))
     if header.lineage.parents:
         out["parents"] = [[q.id, q.version, q.relation] for q in header.lineage.parents]
     if header.tags:
@@ -193,6 +240,29 @@ def header_to_json(header: Header) -> dict[str, Json]:
 
 _BORN = Life()
 _UNKNOWN = Provenance()
+_OPEN = Rights()
+_LISTS = ("sensitivity", "read", "write", "share", "freeze", "deny", "purposes")
+
+
+def rights_to_json(rights: Rights) -> dict[str, Json]:
+    """Return rights as a JSON object without their defaults; `rights_from_json` is its inverse."""
+    out: dict[str, Json] = {name: list(named) for name in _LISTS if (named := getattr(rights, name))}
+    for name in ("opens", "closes"):
+        moment = getattr(rights, name)
+        if moment is not None:
+            out[name] = micros(moment)
+    if rights.hours is not None:
+        out["hours"] = list(rights.hours)
+    return out
+
+
+def rights_from_json(data: Mapping[str, Json]) -> Rights:
+    """Return the rights that `rights_to_json` wrote, from an object that may hold more."""
+    given: dict[str, object] = {name: tuple(data[name]) for name in _LISTS if name in data}  # type: ignore[arg-type]  # JSON lists
+    given |= {name: from_micros(int(data[name])) for name in ("opens", "closes") if name in data}  # type: ignore[arg-type]
+    if "hours" in data:
+        given["hours"] = tuple(data["hours"])  # type: ignore[arg-type]
+    return Rights(**given) if given else _OPEN  # type: ignore[arg-type]  # names and types as written above
 
 
 def header_text(header: Header) -> str:
@@ -213,11 +283,14 @@ def header_from_json(data: Mapping[str, Json]) -> Header:
     times = {name: from_micros(int(data[name])) for name in _TIMES if name in data}  # type: ignore[arg-type]
     return Header(
         provenance=Provenance(**known),  # type: ignore[arg-type]  # names and types as written above
-        rights=Rights(tuple(data["sensitivity"])) if "sensitivity" in data else Rights(),  # type: ignore[arg-type]
+        rights=rights_from_json(data),
         life=Life(
             state=data.get("state", "generated"),  # type: ignore[arg-type]
             pinned=bool(data.get("pinned", False)),
             priority=float(data.get("priority", 0.5)),  # type: ignore[arg-type]
+            stale=bool(data.get("stale", False)),
+            thaws_to=data.get("thaws_to"),  # type: ignore[arg-type]
+            superseded_by=data.get("superseded_by"),  # type: ignore[arg-type]
             **times,
         ),
         lineage=Lineage(tuple(Parent(*q) for q in data["parents"])) if "parents" in data else Lineage(),  # type: ignore[misc,union-attr]

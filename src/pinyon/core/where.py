@@ -8,12 +8,13 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ..errors import BadInput
+from .access import Access, Action, Decision, decide
 from .clock import instant
 from .cube import Cube
-from .header import Header, State_
+from .header import Header
 from .payload import Json, Kind
 from .scope import DEFAULT_SPACE, Scope
 
@@ -171,8 +172,8 @@ class Condition:
 LIVE_STATES = ("generated", "activated", "merged", "frozen")
 """States in which a cube is found by ordinary search."""
 
-EVERY_STATE = (*LIVE_STATES, "archived", "expired")
-"""All stages of life."""
+EVERY_STATE = (*LIVE_STATES, "stale", "archived", "expired")
+"""All that `Life.standing` can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,8 @@ class Where:
         tags: Tags it must have, all of them.
         metadata: Conditions on its metadata, all of them.
         kinds: Kinds of payload.
-        states: Stages of life.
+        states: Stages of life, as `Life.standing` says them.
+        valid_at: Moment of event time at which it must hold: not before `Cube.time`, and before ``valid_to``.
     """
 
     since: datetime | None = None
@@ -202,6 +204,7 @@ class Where:
     metadata: tuple[Condition, ...] = ()
     kinds: tuple[Kind, ...] = ()
     states: tuple[str, ...] = LIVE_STATES
+    valid_at: datetime | None = None
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -219,7 +222,8 @@ class Where:
             or (self.session is not None and cube.owner.session != self.session)
             or (self.thread is not None and p.thread != self.thread)
             or (self.kinds and cube.kind not in self.kinds)
-            or cube.header.life.state not in self.states
+            or cube.header.life.standing not in self.states
+            or (self.valid_at is not None and not _holds(cube, self.valid_at))
         ):
             return False
         if not self.tags and not self.metadata:
@@ -228,27 +232,65 @@ class Where:
         return all(condition.holds(found) for condition in self.conditions)
 
 
+def _holds(cube: Cube, moment: datetime) -> bool:
+    end = cube.header.life.valid_to
+    return cube.time <= moment and (end is None or moment < end)
+
+
 def _source_matches(source: str | None, wanted: str) -> bool:
     return source is not None and (source == wanted or source.endswith("/" + wanted))
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The part of a store that one call may touch: a scope, the spaces, and a filter.
+    """The part of a store that one call may touch: who asks with which rights, the spaces, a filter, and a time.
 
     Args:
         scope: Who asks.
         spaces: Containers to look into, at least one.
         where: Filter on top.
+        access: What the caller holds; None for what the scope alone gives where nothing is ruled.
+        at: Number of the journal's entry after which the store is looked at; None for now. What was forgotten since
+            is not there; whoever may not read a cube today may not read what it was.
+        moment: Cubes that expire at or before it are not there; None looks at no expiry.
     """
 
     scope: Scope = Scope()
     spaces: tuple[str, ...] = (DEFAULT_SPACE,)
     where: Where = Where()
+    access: Access | None = None
+    at: int | None = None
+    moment: datetime | None = None
+
+    @property
+    def holds(self) -> Access:
+        """What the caller holds."""
+        return self.access or Access.of(self.scope)
+
+    def allows(self, cube: Cube, action: Action = "read") -> Decision:
+        """Return whether the caller may do something with a cube, whatever the filter says."""
+        return decide(
+            action,
+            self.holds,
+            space=cube.space,
+            owner=cube.owner,
+            rights=cube.header.rights,
+            life=cube.header.life,
+        )
+
+    def is_over(self, cube: Cube) -> bool:
+        """Return whether a cube's time is up."""
+        expires = cube.header.life.expires
+        return expires is not None and self.moment is not None and expires <= self.moment
 
     def admits(self, cube: Cube) -> bool:
-        """Return whether the caller may see the cube and asked for it."""
-        return cube.space in self.spaces and self.scope.sees(cube.owner) and self.where.matches(cube)
+        """Return whether the caller may see the cube and asked for it: the plain form of every store and index."""
+        return (
+            cube.space in self.spaces
+            and self.allows(cube).allowed
+            and not self.is_over(cube)
+            and self.where.matches(cube)
+        )
 
 
 def conditions_from(metadata: Mapping[str, object]) -> tuple[Condition, ...]:
@@ -290,7 +332,7 @@ def where_from(filters: Mapping[str, object]) -> Where:
     if strange:
         raise BadInput(f"there is no filter {strange[0]!r}", hint=f"use one of {', '.join(sorted(known))}")
     given = dict(filters)
-    for name in ("since", "until"):
+    for name in ("since", "until", "valid_at"):
         if given.get(name) is not None:
             given[name] = instant(given[name])  # type: ignore[arg-type]  # whatever it is, instant says so
     for name in ("speaker", "source", "session", "thread"):
@@ -301,7 +343,7 @@ def where_from(filters: Mapping[str, object]) -> Where:
     if given.get("kinds") is not None:
         given["kinds"] = tuple(Kind(kind) for kind in _texts("kinds", given["kinds"], tuple(Kind)))
     if given.get("states") is not None:
-        given["states"] = _texts("states", given["states"], get_args(State_))
+        given["states"] = _texts("states", given["states"], EVERY_STATE)
     if isinstance(metadata := given.get("metadata"), Mapping):
         given["metadata"] = conditions_from(metadata)
     elif metadata is not None:
