@@ -283,14 +283,19 @@ class View:
         expires = cube.header.life.expires
         return expires is not None and self.moment is not None and expires <= self.moment
 
-    def admits(self, cube: Cube) -> bool:
-        """Return whether the caller may see the cube and asked for it: the plain form of every store and index."""
-        return (
-            cube.space in self.spaces
-            and self.allows(cube).allowed
-            and not self.is_over(cube)
-            and self.where.matches(cube)
-        )
+    def admits(self, cube: Cube, today: Cube | None = None) -> bool:
+        """Return whether the caller may see the cube and asked for it: the plain form of every store and index.
+
+        Args:
+            cube: As it is, or as it was at `at`.
+            today: As it is now, where `cube` is an earlier version: rights are those of today, and what has expired
+                since is gone.
+        """
+        if cube.space not in self.spaces or not self.where.matches(cube):
+            return False
+        if today is not None and today.header.life.state == "expired":
+            return False
+        return self.allows(today or cube).allowed and not self.is_over(cube) and not (today and self.is_over(today))
 
 
 def conditions_from(metadata: Mapping[str, object]) -> tuple[Condition, ...]:
