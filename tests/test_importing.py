@@ -115,7 +115,7 @@ def test_a_damaged_archive_is_refused_whole(memory: Memory, tmp_path: Path, dama
     path = tmp_path / "a.pinyon"
     export(memory, path)
     data = path.read_bytes()
-    path.write_bytes({"cut": data[:-40], "changed": data.replace(b"two", b"tow"), "empty": data[:40]}[damage])
+    path.write_bytes({"cut": data[:-40], "changed": data[:90] + b"!!!" + data[93:], "empty": data[:40]}[damage])
     other = Memory.open(":memory:")
     (result,) = import_files(other, [path]).sources
     assert result.outcome == "skipped"

@@ -6,12 +6,13 @@
     ├── BadInput (ValueError)            what was given cannot be used
     │   └── UnreadableSource             a file or stream that no reader can open
     ├── NotFound (KeyError)              no such cube, space or file for this caller
-    ├── Denied (PermissionError)         the caller's scope does not allow it
+    ├── Denied (PermissionError)         the caller's rights do not allow it
     ├── Conflict (RuntimeError)          somebody else changed it first
     ├── StoreError (OSError)             the place where memories rest failed
     │   ├── Busy                         another process held the database too long
     │   ├── Damaged                      the file is not a sound pinyon database
-    │   └── TooNew                       written by a later version of pinyon
+    │   ├── TooNew                       written by a later version of pinyon
+    │   └── WrongKey                     the memory is encrypted, and this is not its key
     ├── ModelError (RuntimeError)        an embedder or generator failed
     └── MissingExtra (ImportError)       an optional dependency is not installed
 
@@ -33,6 +34,7 @@ __all__ = [
     "StoreError",
     "TooNew",
     "UnreadableSource",
+    "WrongKey",
 ]
 
 
@@ -66,7 +68,17 @@ class NotFound(PinyonError, KeyError):
 
 
 class Denied(PinyonError, PermissionError):
-    """The caller's scope does not allow it."""
+    """The caller's rights do not allow it.
+
+    Args:
+        message: One sentence; it never says more than the caller may know.
+        hint: The next step, or an empty string.
+        rule: Which rule denied it, as `Decision.rule` names it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", rule: str = "default") -> None:
+        super().__init__(message, hint=hint)
+        self.rule = rule
 
 
 class Conflict(PinyonError, RuntimeError):
@@ -87,6 +99,10 @@ class Damaged(StoreError):
 
 class TooNew(StoreError):
     """The database was written by a later version of pinyon."""
+
+
+class WrongKey(StoreError):
+    """The memory is encrypted, and its key was not given or is another one."""
 
 
 class ModelError(PinyonError, RuntimeError):

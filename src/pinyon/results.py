@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from .core.cube import Cube
 from .core.payload import Json
+from .govern.forgetting import ForgetPlan
+from .govern.receipts import Receipt
 from .text.base import Context, Hit, Hits
 
 __all__ = ["Added", "Answer", "Citation", "Forgotten", "Imported", "Page", "Recall", "SourceResult", "Stats"]
@@ -149,12 +151,16 @@ class Forgotten:
     """What was forgotten, or would be.
 
     Args:
-        cubes: The cubes, as they were.
+        cubes: The cubes, as they were: those that were asked for, then those that were made of them.
         is_done: False for a dry run.
+        plan: What was asked for, what follows from it, and what stays and why.
+        receipt: Signed account of every copy touched; None for a dry run.
     """
 
     cubes: tuple[Cube, ...]
     is_done: bool
+    plan: ForgetPlan | None = None
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True, slots=True)

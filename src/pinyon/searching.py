@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .core.cube import Cube
 from .core.where import View
 from .errors import ModelError, StoreError
 from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex
@@ -96,13 +97,21 @@ class Finder:
         return Hits(tuple(hits), ranking.considered, ranking.terms, ms, tuple(notes))
 
     def _hits(self, ranking: Ranking, view: View) -> list[Hit]:
-        """Return what was ranked as hits; what was forgotten in between is left out."""
-        cubes = self._engine.by_rows([found.row for found in ranking.found])
+        """Return what was ranked as hits; what was forgotten or closed in between is left out."""
+        cubes = self._admitted([found.row for found in ranking.found], view)
         return [
             Hit(cubes[found.row], found.score, _reasons(found.legs.items()))
             for found in ranking.found
-            if found.row in cubes and view.admits(cubes[found.row])
+            if found.row in cubes
         ]
+
+    def _admitted(self, rows: Sequence[int], view: View) -> dict[int, Cube]:
+        """Return those cubes of rows that a view admits, as they were at its time."""
+        today = self._engine.by_rows(rows)
+        if view.at is None:
+            return {row: cube for row, cube in today.items() if view.admits(cube)}
+        then = self._engine.by_rows(rows, view.at)
+        return {row: cube for row, cube in then.items() if row in today and view.admits(cube, _later(cube, today[row]))}
 
     def _literal(
         self, index: SearchIndex, question: str, vector: NDArray[np.float32], hits: list[Hit], k: int, view: View
@@ -210,6 +219,11 @@ class Finder:
             if self._job is None:
                 self._job = EmbedJob(self._engine, self.embedder, done=self._settle)
             return self._job
+
+
+def _later(cube: Cube, today: Cube) -> Cube | None:
+    """Return what became of a cube, or None when it is still as it was."""
+    return None if today.version == cube.version else today
 
 
 def _reasons(legs: Iterable[tuple[str, Leg]]) -> tuple[Reason, ...]:

@@ -1,4 +1,4 @@
-"""Random callers, drafts and filters, shared by the contract suites."""
+"""Random callers, drafts, rights, policies and filters, shared by the contract suites."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from pinyon.core.access import EVERYONE, OPEN, Access, Policy, SpaceRights
 from pinyon.core.cube import Draft
 from pinyon.core.header import Header, Life, Lineage, Parent, Provenance, Rights
 from pinyon.core.payload import Blob, Delta, Kind, State, Text
 from pinyon.core.scope import Scope
-from pinyon.core.where import Condition, View, Where
+from pinyon.core.where import EVERY_STATE, Condition, View, Where
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SPACES = ("main", "work")
@@ -67,18 +68,66 @@ provenances = st.builds(
     speaker=st.sampled_from([None, *SPEAKERS]),
     role=st.sampled_from([None, "user"]),
 )
+GROUPS = ("sales", "staff")
+ROLES = ("auditor", "writer")
+PRINCIPALS = (
+    EVERYONE, "user:ann", "user:bob", "user:None", "agent:bot", "session:s1", "group:sales", "group:staff",
+    "role:auditor", "role:writer",
+)  # fmt: skip
+PURPOSES = ("support", "research")
+LABELS = ("health", "money")
+HOURS = (None, None, (0, 720), (720, 721), (780, 60), (600, 600))
+"""Minutes of the day: before noon, the minute of noon, over midnight, never."""
+named = st.lists(st.sampled_from(PRINCIPALS), unique=True, max_size=2).map(tuple)
+seldom_named = st.sampled_from([(), (), ()]) | named
+rights = st.one_of(
+    st.just(Rights()),
+    st.builds(Rights, sensitivity=st.sampled_from([("health",), ("money",), LABELS])),
+    st.builds(Rights, read=named, write=named, share=named, freeze=named),
+    st.builds(
+        Rights,
+        sensitivity=st.sampled_from([(), (), ("health",), LABELS]),
+        read=seldom_named,
+        write=seldom_named,
+        share=seldom_named,
+        freeze=seldom_named,
+        deny=st.sampled_from([(), ()]) | named,
+        purposes=st.sampled_from([(), (), ("support",), PURPOSES]),
+        opens=st.sampled_from([None, None]) | moments,
+        closes=st.sampled_from([None, None]) | moments,
+        hours=st.sampled_from(HOURS),
+    ),
+)
+space_rights = st.builds(SpaceRights, rights, named)
+
+
+def _each(names: tuple[str, ...], values: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[object]:
+    """Return pairs of some of the names with values, as a policy holds them."""
+    return st.dictionaries(st.sampled_from(names), values, max_size=2).map(lambda found: tuple(sorted(found.items())))
+
+
+policies = st.just(OPEN) | st.builds(
+    Policy,
+    groups=_each(GROUPS, named),
+    roles=_each(ROLES, named),
+    spaces=st.dictionaries(st.sampled_from(SPACES), space_rights, max_size=2).map(lambda d: tuple(sorted(d.items()))),
+    clearances=_each(PRINCIPALS, st.lists(st.sampled_from(LABELS), unique=True).map(tuple)),
+    is_closed=st.booleans(),
+)
 lives = st.builds(
     Life,
     state=st.sampled_from(["generated", "generated", "generated", "activated", "archived", "expired", "frozen"]),
     valid_from=maybe_moments,
+    valid_to=maybe_moments,
     expires=st.none() | moments,
+    stale=st.sampled_from([False, False, False, True]),
     pinned=st.booleans(),
     priority=st.sampled_from([0.0, 0.5, 1.0]),
 )
 headers = st.builds(
     Header,
     provenance=provenances,
-    rights=st.sampled_from([Rights(), Rights(("health",))]),
+    rights=st.just(Rights()) | rights,
     life=lives,
     lineage=st.sampled_from([Lineage(), Lineage((Parent("0" * 32, 1, "merged"),))]),
     tags=tags,
@@ -112,8 +161,35 @@ wheres = st.builds(
     tags=tags,
     metadata=st.lists(conditions, max_size=2).map(tuple),
     kinds=st.sampled_from([(), (), (Kind.TEXT,), (Kind.STATE, Kind.WEIGHTS)]),
-    states=st.sampled_from([Where().states, Where().states, ("archived",), ("generated", "archived", "expired"), ()]),
+    states=st.sampled_from(
+        [Where().states, Where().states, EVERY_STATE, ("archived",), ("generated", "stale", "expired"), ()]
+    ),
+    valid_at=st.sampled_from([None, None]) | moments,
 )
 plain_wheres = st.sampled_from([Where()])
 spaces = st.sampled_from([("main",), ("work",), ("main", "work"), ("nowhere",)])
-views = st.builds(View, callers, spaces, st.one_of(plain_wheres, wheres, wheres))
+accesses = st.builds(
+    lambda scope, policy, purpose, moment: Access.of(scope, policy, purpose=purpose, moment=moment),
+    callers,
+    policies,
+    st.sampled_from([None, *PURPOSES]),
+    maybe_moments,
+)
+
+
+def view_of(
+    scope: Scope, spaces: tuple[str, ...], where: Where, access: Access | None, at: int | None, moment: datetime | None
+) -> View:
+    """Return a view whose caller is that of its access, where it has one."""
+    return View(scope if access is None else access.scope, spaces, where, access, at, moment)
+
+
+views = st.builds(
+    view_of,
+    callers,
+    spaces,
+    st.one_of(plain_wheres, wheres, wheres),
+    st.none() | accesses,
+    st.none() | st.integers(0, 40),
+    st.none() | moments,
+)

@@ -198,15 +198,19 @@ def test_a_snapshot_written_by_a_process_that_missed_a_forgetting_is_dropped(wor
     assert len(here.index(tmp_path)) == 1499
 
 
-def test_slots_of_cubes_that_changed_often_are_given_up(world: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keeps_past", [False, True])
+def test_slots_of_cubes_that_changed_often_are_given_up_or_kept(
+    world: Callable, tmp_path: Path, keeps_past: bool
+) -> None:
     here = world(12)
     cubes = here.add(1000)
-    index = here.index(tmp_path)
+    index = here.index(tmp_path, IndexConfig(keeps_past=keeps_past))
     for cube in cubes[:600]:
         here.update(here.cubes[cube.id])
     index.follow()
     index.save()
-    assert next(iter(tmp_path.glob("*.vectors"))).stat().st_size == 1000 * 4 * here.embedder.dimensions
+    slots = here.engine.head().seq if keeps_past else 1000
+    assert next(iter(tmp_path.glob("*.vectors"))).stat().st_size == slots * 4 * here.embedder.dimensions
     _agree(here, index, View(), here.questions(1))
 
 

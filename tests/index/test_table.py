@@ -12,7 +12,7 @@ from pinyon.core.header import Header, Life, Provenance
 from pinyon.core.payload import Text
 from pinyon.core.scope import Scope
 from pinyon.core.where import LIVE_STATES, View, Where
-from pinyon.index import Region, Table
+from pinyon.index import Region, Regions, Table
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -110,7 +110,7 @@ def test_a_region_is_what_the_view_admits(world: Callable, size: int) -> None:
         View(where=Where(thread="s0", states=(*LIVE_STATES, "archived"))),
         View(where=Where(since=NOW.replace(year=2023, month=9), until=NOW.replace(month=2))),
     ):
-        region = table.region(view)
+        region = Regions(table).of(view)
         wanted = [slot for slot, cube in enumerate(cubes) if view.admits(cube)]
         assert np.flatnonzero(region.mask).tolist() == wanted
         assert region.slots is None or region.slots.tolist() == wanted
@@ -134,7 +134,8 @@ def test_a_region_worked_out_slot_by_slot_is_that_worked_out_in_passes(world: Ca
     table = Table()
     table.add_many(cubes, [1 + len(c.text) % 7 for c in cubes])
     mask = np.random.default_rng(0).random(300) < 0.1
-    _same(table._measured(mask.copy(), None), table._measured(None, np.flatnonzero(mask)))
+    regions, links = Regions(table), table.links()
+    _same(regions._measured(mask.copy(), None, links), regions._measured(None, np.flatnonzero(mask), links))
 
 
 def test_a_table_comes_back_from_its_arrays(world: Callable) -> None:
@@ -145,7 +146,7 @@ def test_a_table_comes_back_from_its_arrays(world: Callable) -> None:
     index.follow()
     table = index._table
     again = Table.restored(table.arrays())
-    _same(table.region(View()), again.region(View()))
+    _same(Regions(table).of(View()), Regions(again).of(View()))
     assert _in_order(again) == _in_order(table)
     assert again.speakers() == table.speakers()
     cube = next(iter(here.cubes.values()))
@@ -177,4 +178,4 @@ def test_what_was_never_added_has_no_slot() -> None:
     table.drop(5)
     assert table.slot(5) is None
     assert table.slots_of(np.array([-1, 0, 7], dtype=np.int64)).tolist() == [-1, -1, -1]
-    assert table.region(View()).size == 0
+    assert Regions(table).of(View()).size == 0

@@ -8,7 +8,8 @@ from pinyon import Memory, Where
 from pinyon.core.where import LIVE_STATES
 from pinyon.errors import BadInput
 from pinyon.memory import Who
-from pinyon.serve.verbs import FILTERS, SCOPE, STATES, VERBS, Verb
+from pinyon.serve.verb import FILTERS, SCOPE, STATES, Verb
+from pinyon.serve.verbs import VERBS
 
 FOR_PROGRAMS = {  # methods that are no verb of a person
     "add_many": "add from a generator; `import` is its verb",

@@ -120,6 +120,8 @@ class Access:
         cleared: Labels it may see; None for all of them.
         purpose: What it says it asks for, or None.
         moment: When it asks; None when no time is known, and then what is bound to a time is closed.
+        is_steward: Whether the memory itself is at work, as the sweeper is: everything of the tenant is open to it
+            but what is frozen. No caller is ever given this.
     """
 
     scope: Scope = Scope()
@@ -128,6 +130,12 @@ class Access:
     cleared: frozenset[str] | None = None
     purpose: str | None = None
     moment: datetime | None = None
+    is_steward: bool = False
+
+    @classmethod
+    def steward(cls, tenant: str | None, moment: datetime) -> Access:
+        """Return what the memory itself holds while it keeps house for a tenant."""
+        return cls(Scope(tenant=tenant), frozenset(), moment=moment, is_steward=True)
 
     @classmethod
     def of(
@@ -158,6 +166,8 @@ class Access:
 
     def reading(self, space: str, action: Action = "read") -> Reading:
         """Return what this caller's rights to a space come to, before any cube of it is looked at."""
+        if self.is_steward:
+            return Reading(is_ruled=True, shared=True, reach=True)
         ruled = self.policy.space(space)
         if ruled is None:
             return Reading(is_ruled=False, shared=not self.policy.is_closed)
@@ -173,7 +183,7 @@ class Access:
 
     def bars(self, rights: Rights) -> bool:
         """Return whether rights of a cube close it to the caller, whoever owns it."""
-        return self.is_named(rights.deny) or bool(self.failing(rights))
+        return not self.is_steward and (self.is_named(rights.deny) or bool(self.failing(rights)))
 
     def grants(self, rights: Rights, action: Action = "read") -> bool:
         """Return whether rights of a cube name the caller."""
@@ -205,8 +215,8 @@ class Decision:
 
     Args:
         allowed: Whether it is.
-        rule: ``tenant``, ``frozen``, ``deny``, ``purpose``, ``time``, ``owner``, ``cube``, ``space``, ``reach``,
-            ``shared``, ``clearance`` or ``default``.
+        rule: ``tenant``, ``frozen``, ``steward``, ``deny``, ``purpose``, ``time``, ``owner``, ``cube``, ``space``,
+            ``reach``, ``shared``, ``clearance`` or ``default``.
     """
 
     allowed: bool
@@ -227,6 +237,8 @@ def decide(action: Action, access: Access, *, space: str, owner: Scope, rights: 
         return Decision(False, "tenant")
     if action == "write" and life.state == "frozen":
         return Decision(False, "frozen")
+    if access.is_steward:
+        return Decision(True, "steward")
     ruled = access.policy.space(space)
     both = (rights,) if ruled is None else (rights, ruled.rights)
     if any(access.is_named(each.deny) for each in both):

@@ -6,8 +6,9 @@ from .dense import Dense
 from .fuse import FuseConfig, Scale, best_of, fuse
 from .graph import GraphConfig
 from .lexical import Lexical, LexicalConfig
+from .region import Region, Regions
 from .search import IndexConfig, Ranking, SearchIndex, index_text
-from .table import Region, Table
+from .table import Table
 
 __all__ = [
     "Analyzer",
@@ -21,6 +22,7 @@ __all__ = [
     "LexicalConfig",
     "Ranking",
     "Region",
+    "Regions",
     "Scale",
     "SearchIndex",
     "Table",

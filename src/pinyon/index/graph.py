@@ -61,27 +61,29 @@ class Graph:
             expansion_search=config.candidates,
         )
         self.covered = 0
+        self._held: Path | bytearray | None = None
         self._is_mapped = False
         self._sample: tuple[Slots, NDArray[np.float32]] | None = None
 
     @classmethod
-    def opened(cls, path: Path, covered: int, dimensions: int, config: GraphConfig) -> Graph | None:
+    def opened(cls, path: Path | bytearray, covered: int, dimensions: int, config: GraphConfig) -> Graph | None:
         """Return the graph of a file, mapped, or None when it cannot be read.
 
         Args:
-            path: What `save` wrote.
+            path: What `save` wrote, or the bytes that it gave.
             covered: Slots it was made from.
             dimensions: Width E.
             config: Constants of the search.
         """
         try:
             graph = cls(dimensions, config)
-            graph._index.view(str(path))
+            graph._index.view(_source(path))
         except (MissingExtra, RuntimeError, ValueError, OSError):  # usearch says RuntimeError for whatever is wrong
             return None
         if graph._index.ndim != dimensions or len(graph._index) > covered:
             return None
         graph.covered = covered
+        graph._held = path  # bytes are used where they are
         graph._is_mapped = True
         return graph
 
@@ -90,18 +92,18 @@ class Graph:
         """Whether it holds more than the file it was opened from."""
         return not self._is_mapped
 
-    def extend(self, dense: Dense, alive: NDArray[np.bool_], path: Path | None, *, seconds: float) -> None:
+    def extend(self, dense: Dense, alive: NDArray[np.bool_], path: Path | bytearray | None, *, seconds: float) -> None:
         """Take in the slots that came since.
 
         Args:
             dense: All rows.
             alive: Which slots hold a cube, (N,); the others are left out.
-            path: The file it is mapped from, or None.
+            path: The file or bytes it was opened from, or None.
             seconds: Most time to spend, so that some slots may be left for the next time.
         """
         if self._is_mapped and path is not None:
-            self._index.load(str(path))  # a mapped graph takes nothing in
-            self._is_mapped = False
+            self._index.load(_source(path))  # a mapped graph takes nothing in
+            self._is_mapped, self._held = False, None
         deadline = time.monotonic() + seconds
         while self.covered < len(alive):
             end = min(self.covered + _PORTION, len(alive))
@@ -114,9 +116,13 @@ class Graph:
             if time.monotonic() >= deadline:
                 return
 
-    def save(self, path: Path) -> None:
-        """Write it to a file; not safe against being killed, so the file must not be used before it is complete."""
-        self._index.save(str(path))
+    def save(self, path: Path | None) -> bytearray | None:
+        """Write it to a file, or return its bytes when there is none.
+
+        Not safe against being killed, so the file must not be used before it is complete.
+        """
+        written: bytearray | None = self._index.save(None if path is None else str(path))
+        return written
 
     def near(self, query: NDArray[np.float32], count: int) -> Slots:
         """Return slots whose rows are likely nearest to a unit query (E,), ascending."""
@@ -131,6 +137,10 @@ class Graph:
         slots, rows = self._sample
         inside = rows[mask[slots]] @ query
         return float(inside.mean()) if len(inside) else 0.0
+
+
+def _source(path: Path | bytearray) -> str | bytearray:
+    return str(path) if isinstance(path, Path) else path
 
 
 def _usearch() -> ModuleType:

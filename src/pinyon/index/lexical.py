@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ..errors import BadInput
 from ._column import Column
-from .table import Region, Table
+from .region import Region
+from .table import Table
 
 __all__ = ["Granularity", "Lexical", "LexicalConfig", "LexicalScores"]
 
@@ -171,7 +172,7 @@ class Lexical:
             by_section[0] = 0.0
             if size > _EXHAUSTIVE_SLOTS and sum(len(term.docs) for term in found) > _POOL:
                 slots = self._promising(table, region, by_section)
-                self._score_windows_of(slots, found, table, region)
+                self._score_windows_of(slots, found, region)
             else:
                 for term in found:
                     if len(term.docs) * _DENSE > size:
@@ -219,7 +220,7 @@ class Lexical:
         A slot that is touched from several sides is worked out several times, to the same result.
         """
         size = len(table) + 1
-        before, after = table.links()
+        before, after = region.links
         scratch = self._scratch[:size]
         left = right = touched = term.docs
         scratch[touched] = term.tf
@@ -235,7 +236,7 @@ class Lexical:
     def _score_windows_in_passes(self, term: _Term, table: Table, region: Region) -> None:
         """Do the same for a term that is nearly everywhere."""
         size = len(table) + 1
-        before, after = table.links()
+        before, after = region.links
         tf = np.zeros(size, dtype=np.float32)
         tf[term.docs] = term.tf
         left, right = tf, tf
@@ -256,7 +257,7 @@ class Lexical:
 
     def _promising(self, table: Table, region: Region, by_section: Scores) -> NDArray[np.intp]:
         """Return the slots that promise most, as if a window scored the sum of its turns; ascending."""
-        before, after = table.links()
+        before, after = region.links
         config, size = self.config, len(table)
         promise, start = self._scratch[: size + 1], np.flatnonzero(self._turn[:size] > 0)
         worth = self._turn.take(start)
@@ -278,9 +279,9 @@ class Lexical:
             slots = slots[np.argpartition(worth, len(slots) - _POOL)[len(slots) - _POOL :]]
         return np.sort(slots)
 
-    def _score_windows_of(self, slots: NDArray[np.intp], terms: Sequence[_Term], table: Table, region: Region) -> None:
+    def _score_windows_of(self, slots: NDArray[np.intp], terms: Sequence[_Term], region: Region) -> None:
         """Add the windows of three and of five around these slots alone."""
-        before, after = table.links()
+        before, after = region.links
         sides = [slots, _followed(before, slots), _followed(after, slots)]
         sides += [_followed(before, sides[1]), _followed(after, sides[2])]
         spans = [span.take(slots) for span in region.spans]
@@ -309,18 +310,18 @@ class Lexical:
         total += np.float32(config.section) * legs["section"]
         return LexicalScores(slots, total, legs, seen)
 
-    def merge(self, alive: NDArray[np.bool_]) -> None:
-        """Fold the tail into the base and drop the postings of dead slots.
+    def merge(self, kept: NDArray[np.bool_]) -> None:
+        """Fold the tail into the base and drop the postings of slots that are gone.
 
         Args:
-            alive: By slot.
+            kept: By slot, whether it stays.
 
         Cost: O(postings) time; 14 bytes a posting beside what the index holds, until it is done.
         """
-        keys, starts, docs, counts = self._sorted_tail(alive)
+        keys, starts, docs, counts = self._sorted_tail(kept)
         old_starts, old_docs, old_counts = self._starts, self._docs, self._counts
-        if not alive.all():
-            old_starts, old_docs, old_counts = _without_dead(old_starts, old_docs, old_counts, alive)
+        if not kept.all():
+            old_starts, old_docs, old_counts = _without_gone(old_starts, old_docs, old_counts, kept)
         merged = np.union1d(self._keys, keys)
         lengths = np.zeros(len(merged), dtype=np.int64)
         old_at, at = np.searchsorted(merged, self._keys), np.searchsorted(merged, keys)
@@ -341,19 +342,19 @@ class Lexical:
             target += np.arange(len(target))
             all_docs[target] = its_docs
             all_counts[target] = its_counts
-        kept = lengths > 0
-        self._keys, self._starts = merged[kept], np.append(0, ends[kept])
+        held = lengths > 0
+        self._keys, self._starts = merged[held], np.append(0, ends[held])
         self._docs, self._counts = all_docs, all_counts
         self._start_tail()
 
     def _sorted_tail(
-        self, alive: NDArray[np.bool_]
+        self, kept: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint64], NDArray[np.int64], Slots, NDArray[np.uint16]]:
         """Return keys, starts, slots and counts of the tail, in the order of the base."""
         codes, docs, counts = (column.view for column in self._tail)
-        if not alive.all():
-            kept = alive[docs]
-            codes, docs, counts = codes[kept], docs[kept], counts[kept]
+        if not kept.all():
+            stays = kept[docs]
+            codes, docs, counts = codes[stays], docs[stays], counts[stays]
         keys = np.fromiter(map(_key, self._vocabulary), dtype=np.uint64, count=len(self._vocabulary))
         rank = np.empty(len(keys), dtype=np.int32)
         by_key = np.argsort(keys)
@@ -392,12 +393,12 @@ def _followed(links: NDArray[np.int32], slots: NDArray[np.intp]) -> NDArray[np.i
     return found
 
 
-def _without_dead(
-    starts: NDArray[np.int64], docs: Slots, counts: NDArray[np.uint16], alive: NDArray[np.bool_]
+def _without_gone(
+    starts: NDArray[np.int64], docs: Slots, counts: NDArray[np.uint16], kept: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], Slots, NDArray[np.uint16]]:
-    kept = alive[docs]
-    before = np.append(0, np.cumsum(kept))
-    return before[starts], docs[kept], counts[kept]
+    stays = kept[docs]
+    before = np.append(0, np.cumsum(stays))
+    return before[starts], docs[stays], counts[stays]
 
 
 def _key(term: str) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,21 @@ from numpy.typing import NDArray
 
 from ..core.cube import Cube
 from ..core.events import Head
-from ..core.payload import Kind
 from ..core.render import introduction
 from ..core.where import View
 from ..errors import MissingExtra
+from ._explained import explained
+from ._names import Names
+from ._vectors import Make, Vectors
 from .analyze import Analyzer
-from .base import Found, Journal, Leg
+from .base import Found, Journal
 from .dense import Dense
 from .fuse import FuseConfig, Scale, best_of, fuse
 from .graph import Graph, GraphConfig
 from .lexical import Lexical, LexicalConfig, LexicalScores
-from .snapshot import Loaded, Manifest, Snapshots
-from .table import Region, Table
+from .region import Region, Regions
+from .snapshot import Loaded, Manifest, Sealer, Snapshots
+from .table import Table
 
 __all__ = ["IndexConfig", "Ranking", "SearchIndex", "index_text"]
 
@@ -35,18 +37,22 @@ Scores = NDArray[np.float32]
 Slots = NDArray[np.intp]
 _BATCH = 2048  # entries of the journal read together
 _SAVE_AFTER = 1000  # cubes that a new process would have to read again: about 50 ms of work
-_GONE_SHARE = 4  # a snapshot leaves out the slots of cubes that are gone when they are more than a quarter
-_EXPLAINED = 20  # hits that are told their rank in every leg
-_AWAITED = 64  # cubes whose vector is looked for at a question, the longest waiting first
+_GONE_SHARE = 4  # a snapshot leaves out the slots that nothing keeps when they are more than a quarter
 
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """Constants of the legs and of their sum."""
+    """Constants of the legs and of their sum.
+
+    Args:
+        keeps_past: Whether earlier versions stay, so that searches can look at an earlier time. Each takes the room of
+            a cube, and 30 % of the time of finding one.
+    """
 
     lexical: LexicalConfig = LexicalConfig()
     fuse: FuseConfig = FuseConfig()
     graph: GraphConfig = GraphConfig()
+    keeps_past: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ def index_text(cube: Cube) -> str:
 
 
 class SearchIndex:
-    """Words, meaning and names of all text cubes of a store.
+    """Words, meaning and names of all text cubes of a store, as they are and as they were.
 
     Derived: everything in it can be read again from the journal. Safe for use by several threads.
 
@@ -101,6 +107,7 @@ class SearchIndex:
         dimensions: Their width.
         make: Makes the vectors of texts, (N, E); None takes them from the store, as a background job brings them.
         folder: Where snapshots lie, or None for an index in memory alone.
+        sealer: Seals the snapshots of an encrypted memory, or None for plain ones.
         config: Constants.
     """
 
@@ -111,8 +118,9 @@ class SearchIndex:
         analyzer: Analyzer,
         embedder: str = "",
         dimensions: int = 1,
-        make: Callable[[Sequence[str]], NDArray[np.float32]] | None = None,
+        make: Make | None = None,
         folder: Path | None = None,
+        sealer: Sealer | None = None,
         config: IndexConfig | None = None,
     ) -> None:
         self._source = source
@@ -120,15 +128,15 @@ class SearchIndex:
         self._embedder = embedder
         self._make = make
         self._config = config or IndexConfig()
-        self._snapshots = None if folder is None else Snapshots(folder)
+        self._snapshots = None if folder is None else Snapshots(folder, sealer)
         self._lock = threading.RLock()
-        self._table = Table()
+        self._table = Table(keeps_past=self._config.keeps_past)
+        self._regions = Regions(self._table)
         self._lexical = Lexical(self._config.lexical)
-        self._dense = Dense(dimensions)
-        self._names = _Names()
+        self._vectors = Vectors(source, embedder, make, self._table, Dense(dimensions))
+        self._names = Names()
         self._graph: Graph | None = None
-        self._graph_file: Path | None = None
-        self._lacking: dict[int, None] = {}  # rows, the longest waiting first
+        self._graph_file: Path | bytearray | None = None
         self._head = Head()
         self._saved_size = 0
         self._has_forgotten = False
@@ -147,23 +155,23 @@ class SearchIndex:
     @property
     def lacking(self) -> int:
         """Cubes whose vector is still to come."""
-        return len(self._lacking)
+        return len(self._vectors.lacking)
 
     def _load(self) -> None:
         if self._snapshots is None:
             return
-        wanted = Manifest(self._source.identity, 0, "", self._analyzer.fingerprint, self._embedder)
-        found = self._snapshots.load(wanted)
+        found = self._snapshots.load(self._manifest())
         if found is None:
             return
         manifest, vectors = found.manifest, found.vectors
         entry = self._source.journal(manifest.seq - 1, 1)
-        if vectors.shape[1] != self._dense.dimensions or not entry or entry[0].chain != manifest.chain:
+        if vectors.shape[1] != self._vectors.dense.dimensions or not entry or entry[0].chain != manifest.chain:
             return  # the store has another history now: it was restored from a copy
-        self._table = Table.restored(_within(found.arrays, "table."))
+        self._table = Table.restored(_within(found.arrays, "table."), keeps_past=self._config.keeps_past)
+        self._regions = Regions(self._table)
         self._lexical = Lexical.restored(_within(found.arrays, "lexical."), self._config.lexical)
-        self._dense = Dense(self._dense.dimensions, vectors)
-        self._lacking = dict.fromkeys(manifest.lacking)
+        dense = Dense(self._vectors.dense.dimensions, vectors)
+        self._vectors = Vectors(self._source, self._embedder, self._make, self._table, dense, manifest.lacking)
         self._head = Head(manifest.seq, manifest.chain)
         self._saved_size = len(self._table)
         self._is_restored = True
@@ -187,8 +195,8 @@ class SearchIndex:
                 if fresh > max(20_000, self._saved_size):  # doubling: a killed import is not read again from the start
                     self._save()
                 elif self._lexical.is_due:
-                    self._lexical.merge(self._table.column("alive"))
-            self._await()
+                    self._lexical.merge(self._table.column("kept"))
+            self._vectors.fetch()
             return read
 
     def _take(self, changed: Sequence[int]) -> None:
@@ -196,57 +204,46 @@ class SearchIndex:
         rows = np.array(changed, dtype=np.int64)
         cubes = self._source.by_rows(rows.tolist())
         slots = self._table.slots_of(rows)
-        known = np.where(slots >= 0, self._table.column("version")[slots] if len(self._table) else 0, -1)
+        known = np.where(slots >= 0, self._table.column("version")[slots] if len(self._table) else 0, 0)
+        gone: list[int] = []
         fresh: list[Cube] = []
+        missed: dict[int, int] = {}  # by row, the version that is here
         for row, slot, version in zip(rows.tolist(), slots.tolist(), known.tolist(), strict=True):
             cube = cubes.get(row)
             if cube is None:
-                self._forget(row, slot)
-            elif version != cube.version:
+                gone.append(row)
+            elif slot < 0 or version != cube.version:
                 fresh.append(cube)
-        if not fresh:
-            return
+                if cube.version > version + 1:
+                    missed[row] = version
+        self._forget(gone)
+        if missed and self._config.keeps_past:
+            fresh = self._with_missed(fresh, missed)
+        if fresh:
+            self._add(fresh)
+
+    def _with_missed(self, fresh: Sequence[Cube], missed: Mapping[int, int]) -> list[Cube]:
+        """Return cubes, each after the versions between the one that is here and itself."""
+        between: dict[int, list[Cube]] = {cube.row: [] for cube in fresh}
+        last = {cube.row: cube.version for cube in fresh}
+        for old in self._source.past(list(missed)):
+            if missed[old.row] < old.version < last[old.row]:
+                between[old.row].append(old)
+        return [each for cube in fresh for each in (*between[cube.row], cube)]
+
+    def _add(self, fresh: Sequence[Cube]) -> None:
+        """Take in versions, those of a row in their order."""
         texts = [index_text(cube) for cube in fresh]
         terms = [self._analyzer.terms(text) for text in texts]
-        made = None if self._make is None else self._make(texts).astype(np.float16)  # as exact as those of a store
-        first = self._table.add_many(fresh, [len(found) for found in terms])
+        first = self._table.add_many(fresh, [len(found) for found in terms], [_digest(text) for text in texts])
         self._lexical.add_many(first, terms)
-        self._dense.reserve(len(self._table))
-        if made is not None:
-            self._dense.put(np.arange(first, first + len(fresh), dtype=np.intp), made)
-        elif self._embedder:
-            waiting = [cube.row for cube in fresh if cube.kind is Kind.TEXT]
-            for row in waiting:
-                self._lacking.pop(row, None)  # a next version waits at the end
-            self._lacking.update(dict.fromkeys(waiting))
-            self._fill(waiting)
+        self._vectors.add(first, fresh, texts)
 
-    def _forget(self, row: int, slot: int) -> None:
-        """Take out a cube that the store no longer has."""
-        self._lacking.pop(row, None)
-        if slot >= 0:
-            self._has_forgotten = True
-            self._table.drop(row)
-            self._dense.clear(np.array([slot], dtype=np.intp))
-
-    def _await(self) -> None:
-        """Fetch vectors that have come in the meantime, as long as those that wait longest have come."""
-        while self._lacking:
-            waiting = list(islice(self._lacking, _AWAITED))
-            if not self._fill(waiting):
-                return
-
-    def _fill(self, rows: Sequence[int]) -> int:
-        """Fetch the vectors of rows as far as there are any; return their number."""
-        found = self._source.vectors(self._embedder, rows)
-        slots = self._table.slots_of(found.rows)
-        right = slots >= 0
-        right[right] = self._table.column("version")[slots[right]] == found.versions[right]
-        for row in found.rows[right].tolist():
-            self._lacking.pop(row, None)
-        if right.any():
-            self._dense.put(slots[right], found.data[right])
-        return int(np.count_nonzero(right))
+    def _forget(self, rows: Sequence[int]) -> None:
+        """Take out cubes that the store no longer has, with all that they were."""
+        slots = self._table.drop_many(rows)
+        self._vectors.drop(rows, slots)
+        self._has_forgotten |= len(slots) > 0
 
     def search(
         self,
@@ -270,9 +267,9 @@ class SearchIndex:
             extra ``hnsw`` is there and the region is everything, the postings and a millisecond.
         """
         with self._lock:
-            region = self._table.region(view)
+            region = self._regions.of(view)
             if rows is not None:
-                region = self._table.within(region, rows)
+                region = self._regions.within(region, rows)
             if not region.size or k <= 0:
                 return Ranking((), region.size, {})
             words = self._lexical.search(self._analyzer.terms(question), self._table, region)
@@ -282,7 +279,10 @@ class SearchIndex:
             total = fuse(seen.places, seen.lexical, dense, named, seen.scale, self._config.fuse)
             row = self._table.column("row")
             best = best_of(total, k, lambda places: row[seen.slots[places]])  # slots change when cubes do, rows never
-            return Ranking(self._explained(best, total, seen, named), region.size, words.terms)
+            said = explained(best, seen.places, seen.legs, seen.dense, named)
+            rows, sums = row[seen.slots[best]].tolist(), total[best].tolist()
+            found = tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
+            return Ranking(found, region.size, words.terms)
 
     def _candidates(
         self, words: LexicalScores, vector: NDArray[np.float32] | None, region: Region, k: int
@@ -295,19 +295,20 @@ class SearchIndex:
         if (
             graph is not None
             and graph.covered >= config.least_slots
+            and not region.is_past
             and region.size == self._table.live  # else what others wrote would decide where the graph leads
         ):
             return self._pointed(graph, words, vector, region, k)
         if region.slots is not None:
             slots, places = region.slots, np.searchsorted(region.slots, words.slots)
-            dense = self._dense.scores_at(slots, vector)
+            dense = self._vectors.dense.scores_at(slots, vector)
         elif region.is_everything:
             slots, places = np.arange(size), words.slots
-            dense = self._dense.scores(vector)
+            dense = self._vectors.dense.scores(vector)
         else:
             slots = np.flatnonzero(region.mask)
             places = np.searchsorted(slots, words.slots)
-            dense = self._dense.scores(vector)[slots]
+            dense = self._vectors.dense.scores(vector)[slots]
         return _Candidates(slots, dense, places, words.total, words.legs, Scale.of(dense))
 
     def _pointed(
@@ -320,12 +321,12 @@ class SearchIndex:
         near = near[region.mask[near]]
         late = np.flatnonzero(region.mask[graph.covered :]) + graph.covered
         if len(late):
-            late = late[np.sort(best_of(self._dense.scores_at(late, vector), max(config.candidates, k)))]
+            late = late[np.sort(best_of(self._vectors.dense.scores_at(late, vector), max(config.candidates, k)))]
         chosen = np.sort(best_of(words.total, max(config.pool, k)))
         slots = np.union1d(np.concatenate((near, late)), words.slots[chosen])
-        dense = self._dense.scores_at(slots, vector)
+        dense = self._vectors.dense.scores_at(slots, vector)
         places = np.searchsorted(slots, words.slots[chosen])
-        scale = Scale(graph.mean(vector, self._dense, region.mask), float(dense.max()) if len(dense) else 0.0)
+        scale = Scale(graph.mean(vector, self._vectors.dense, region.mask), float(dense.max()) if len(dense) else 0.0)
         legs = {name: scores[chosen] for name, scores in words.legs.items()}
         return _Candidates(slots, dense, places, words.total[chosen], legs, scale)
 
@@ -339,23 +340,6 @@ class SearchIndex:
         if len(codes) == 1:
             return np.asarray(said == codes[0])
         return np.isin(said, codes)
-
-    def _explained(
-        self, best: Slots, total: Scores, seen: _Candidates, named: NDArray[np.bool_] | None
-    ) -> tuple[Found, ...]:
-        """Say of each of the best what every leg said; ranks are among the candidates."""
-        said: list[dict[str, Leg]] = [{} for _ in best]
-        at = np.searchsorted(seen.places, best)
-        hits = np.flatnonzero(seen.places[np.minimum(at, len(seen.places) - 1)] == best) if len(seen.places) else at[:0]
-        for name, scores in seen.legs.items():
-            _tell(said, name, scores, hits, at[hits])
-        if seen.dense is not None:
-            _tell(said, "dense", seen.dense, np.arange(len(best)), best)
-        if named is not None:
-            for hit in np.flatnonzero(named[best]).tolist():
-                said[hit]["speaker"] = Leg(1.0, 1)
-        rows, sums = self._table.column("row")[seen.slots[best]].tolist(), total[best].tolist()
-        return tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
 
     def save(self) -> bool:
         """Write a snapshot when enough has come since the last one; return whether one was written.
@@ -382,57 +366,50 @@ class SearchIndex:
     def _extend_graph(self, seconds: float) -> None:
         """Let the graph catch up with the slots, where there are enough of them and the extra is there."""
         config = self._config.graph
-        if not self._embedder or self._lacking or len(self._table) < config.least_slots:
+        if not self._embedder or self._vectors.lacking or len(self._table) < config.least_slots:
             return
         self._compact_if_due()
         try:
             if self._graph is None:
-                self._graph, self._graph_file = Graph(self._dense.dimensions, config), None
+                self._graph, self._graph_file = Graph(self._vectors.dense.dimensions, config), None
         except MissingExtra:
             return  # the exact pass answers as well, only slower
         late = len(self._table) - self._graph.covered
         if late * 20 <= len(self._table):  # a twentieth is scored exactly in a few milliseconds
             return
         try:
-            self._graph.extend(self._dense, self._table.column("alive"), self._graph_file, seconds=seconds)
+            self._graph.extend(self._vectors.dense, self._table.column("alive"), self._graph_file, seconds=seconds)
         except RuntimeError:  # its file went while it was mapped; the next snapshot makes another
             self._graph = self._graph_file = None
 
     def _compact_if_due(self) -> None:
-        gone = len(self._table) - self._table.alive
+        gone = len(self._table) - self._table.kept
         if not gone or not (self._has_forgotten or gone * _GONE_SHARE > len(self._table)):
             return
         size = len(self._table)
-        self._lexical.merge(self._table.column("alive"))
+        self._lexical.merge(self._table.column("kept"))
         kept = self._table.compact()
         renumbered = np.full(size, -1, dtype=np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         self._lexical.compact(renumbered)
-        self._dense.compact(kept)
-        self._names = _Names()
+        self._vectors.dense.compact(kept)
+        self._names = Names()
         self._graph = self._graph_file = None
 
     def _save(self) -> bool:
         if self._snapshots is None:
             return False
         self._compact_if_due()
-        self._lexical.merge(self._table.column("alive"))
+        self._lexical.merge(self._table.column("kept"))
         arrays = {f"table.{n}": a for n, a in self._table.arrays().items()}
         arrays |= {f"lexical.{n}": a for n, a in self._lexical.arrays().items()}
-        manifest = Manifest(
-            self._source.identity,
-            self._head.seq,
-            self._head.chain,
-            self._analyzer.fingerprint,
-            self._embedder,
-            tuple(self._lacking),
-            0 if self._graph is None else self._graph.covered,
-        )
-        shape = (len(self._table), self._dense.dimensions)
-        saved = self._snapshots.save(manifest, arrays, self._dense.parts(), shape, self._write_graph())
+        shape = (len(self._table), self._vectors.dense.dimensions)
+        saved = self._snapshots.save(self._manifest(), arrays, self._vectors.dense.parts(), shape, self._write_graph())
         if saved is None:
             return False
-        self._dense = Dense(self._dense.dimensions, saved.vectors)  # what lies in the file need not lie in memory
+        self._vectors.dense = Dense(
+            self._vectors.dense.dimensions, saved.vectors
+        )  # what lies in the file need not lie in memory
         self._open_graph(saved)
         self._saved_size = len(self._table)
         self._has_forgotten = False
@@ -440,19 +417,32 @@ class SearchIndex:
             self.forget_snapshot()  # somebody forgot a cube meanwhile, and did not see this snapshot
         return True
 
-    def _write_graph(self) -> Callable[[Path], object] | None:
+    def _manifest(self) -> Manifest:
+        """Return what a snapshot written now would be made from."""
+        return Manifest(
+            self._source.identity,
+            self._head.seq,
+            self._head.chain,
+            self._analyzer.fingerprint,
+            self._embedder,
+            tuple(self._vectors.lacking),
+            0 if self._graph is None else self._graph.covered,
+            self._config.keeps_past,
+        )
+
+    def _write_graph(self) -> Callable[[Path | None], bytearray | None] | None:
         """Return what writes the graph to a file, or None when there is none."""
         if self._graph is None:
             return None
         if self._graph_file is not None and not self._graph.is_changed:
-            return partial(shutil.copyfile, self._graph_file)
+            return partial(_again, self._graph_file)
         return self._graph.save
 
     def _open_graph(self, loaded: Loaded) -> None:
         """Take the graph from a snapshot, mapped."""
         self._graph = self._graph_file = None
         if loaded.graph is not None:
-            covered, dimensions = loaded.manifest.covered, self._dense.dimensions
+            covered, dimensions = loaded.manifest.covered, self._vectors.dense.dimensions
             self._graph = Graph.opened(loaded.graph, covered, dimensions, self._config.graph)
             self._graph_file = None if self._graph is None else loaded.graph
 
@@ -466,40 +456,26 @@ class SearchIndex:
     def problems(self, rows: Iterable[int]) -> list[str]:
         """Compare with the rows that should be found, and the snapshot with its checksums; return what disagrees."""
         with self._lock:
-            alive = self._table.column("alive")
-            mine = set(self._table.column("row")[alive].tolist())
+            row = self._table.column("row")
+            mine, kept = (set(row[self._table.column(name)].tolist()) for name in ("alive", "kept"))
             out = [] if self._snapshots is None else self._snapshots.problems()
         wanted = set(rows)
+        out.extend([f"the index holds the past of {len(kept - mine)} cubes that are gone"] if kept - mine else [])
         out.extend([f"the index misses {len(wanted - mine)} cubes"] if wanted - mine else [])
         return out + ([f"the index holds {len(mine - wanted)} cubes too many"] if mine - wanted else [])
 
 
-class _Names:
-    """Speakers by their first word, so that a question is compared with few of them."""
-
-    def __init__(self) -> None:
-        self._read = 0
-        self._by_word: dict[str, list[tuple[int, frozenset[str]]]] = {}
-
-    def among(self, question: str, speakers: Sequence[str]) -> list[int]:
-        """Return the codes of speakers all of whose words stand in the question."""
-        for code in range(self._read, len(speakers)):
-            parts = speakers[code].lower().split()
-            if parts:
-                self._by_word.setdefault(parts[0], []).append((code, frozenset(parts)))
-        self._read = len(speakers)
-        words = set(re.findall(r"\w+", question.lower()))
-        return [code for word in words for code, parts in self._by_word.get(word, ()) if words >= parts]
+def _again(source: Path | bytearray, path: Path | None) -> bytearray | None:
+    """Write a graph that is as it was when it was opened."""
+    if path is not None and isinstance(source, Path):
+        shutil.copyfile(source, path)
+        return None
+    return source if isinstance(source, bytearray) else None
 
 
-def _tell(said: Sequence[dict[str, Leg]], name: str, scores: Scores, hits: Slots, places: Slots) -> None:
-    """Add to each hit its score in a leg, with its rank among all scores of the leg."""
-    ranked = scores[places[: np.searchsorted(hits, _EXPLAINED)]]
-    above = scores[scores > ranked.min()] if len(ranked) else scores[:0]  # few, as a rule: counting in them is cheap
-    for hit, score in zip(hits.tolist(), scores[places].tolist(), strict=True):
-        if score > 0:
-            rank = 1 + int(np.count_nonzero(above > np.float32(score))) if hit < _EXPLAINED else 0
-            said[hit][name] = Leg(score, rank)
+def _digest(text: str) -> int:
+    """Return a number for a text; two versions of one cube share one by chance with probability 5e-20."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little", signed=True)
 
 
 def _within(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:

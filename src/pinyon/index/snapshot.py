@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-__all__ = ["Loaded", "Manifest", "Snapshots"]
+__all__ = ["Loaded", "Manifest", "Sealer", "Sealing", "Snapshots"]
 
-_FORMAT = 3
+_FORMAT = 4
 _CURRENT = "CURRENT"
 _TRIES = 3  # to open a snapshot while another process replaces it
 _ALIGNED_BYTES = 64  # a cache line
@@ -38,6 +38,7 @@ class Manifest:
         embedder: Fingerprint of the vectors, or an empty text.
         lacking: Rows whose vectors were not there yet.
         covered: Slots that the graph was made from; 0 without one.
+        keeps_past: Whether it holds earlier versions.
     """
 
     identity: str
@@ -47,6 +48,36 @@ class Manifest:
     embedder: str
     lacking: tuple[int, ...] = ()
     covered: int = 0
+    keeps_past: bool = True
+
+    @property
+    def maker(self) -> tuple[str, str, str, bool]:
+        """What must be the same for a snapshot to be of use."""
+        return self.identity, self.analyzer, self.embedder, self.keeps_past
+
+
+class Sealing(Protocol):
+    """A file being sealed."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Seal more bytes."""
+        ...
+
+    def finish(self) -> None:
+        """Seal the end."""
+        ...
+
+
+class Sealer(Protocol):
+    """Seals files, so that nothing of a memory lies on the disk in the clear."""
+
+    def sealing(self, file: BinaryIO, purpose: str) -> Sealing:
+        """Begin to seal what is written from now on into a file."""
+        ...
+
+    def opened(self, file: BinaryIO, purpose: str) -> bytearray:
+        """Return what was sealed into a file; OSError when a bit of it was changed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +86,16 @@ class Loaded:
 
     Args:
         manifest: What it was made from.
-        arrays: By name; mapped from the file, not to be written.
-        vectors: (N, E), mapped; what is written to them stays in this process.
-        graph: The file of the graph, compared with its checksums in whole, or None when there is none that is sound.
+        arrays: By name; mapped from the file, or in memory where it is sealed; not to be written.
+        vectors: (N, E), the same; what is written to them stays in this process.
+        graph: The file of the graph, compared with its checksums in whole, or its bytes where it is sealed, or None
+            when there is none that is sound.
     """
 
     manifest: Manifest
     arrays: Mapping[str, NDArray[np.generic]]
     vectors: NDArray[np.float32]
-    graph: Path | None
+    graph: Path | bytearray | None
 
 
 class Snapshots:
@@ -75,16 +107,18 @@ class Snapshots:
 
     Args:
         folder: Made when the first snapshot is written.
+        sealer: Seals every file of it, and they are read into memory instead of being mapped; None leaves them plain.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sealer: Sealer | None = None) -> None:
         self.folder = folder
+        self._sealer = sealer
 
     def load(self, wanted: Manifest) -> Loaded | None:
         """Return the snapshot of this store, analyzer and embedder, or None when there is no sound one.
 
         Args:
-            wanted: Its identity, analyzer and embedder must be those of the snapshot; seq and chain are ignored.
+            wanted: Its `maker` must be that of the snapshot; the rest is ignored.
         """
         for _ in range(_TRIES):
             with suppress(FileNotFoundError):  # either there is none, or it was replaced while it was being opened
@@ -95,22 +129,18 @@ class Snapshots:
         try:
             said = self._said()
             manifest = Manifest(**{**said["manifest"], "lacking": tuple(said["manifest"]["lacking"])})
-            if (manifest.identity, manifest.analyzer, manifest.embedder) != (
-                wanted.identity,
-                wanted.analyzer,
-                wanted.embedder,
-            ):
+            if manifest.maker != wanted.maker:
                 return None
             files = said["files"]
             if not all(self._is_sound(files[name], most) for name, most in _CHECKED_BLOCKS.items()):
                 return None
-            room = np.memmap(self.folder / files["arrays"]["file"], dtype=np.uint8, mode="r")
+            room = self._bytes(files["arrays"]["file"])
             arrays = {name: _view(room, *place) for name, place in said["arrays"].items()}
             shape = (int(said["shape"][0]), int(said["shape"][1]))
-            vectors = _mapped(self.folder / files["vectors"]["file"], shape)
+            vectors = self._rows(files["vectors"]["file"], shape)
             graph = None
             if "graph" in files and self._is_sound(files["graph"], None):  # whole, because compiled code trusts it
-                graph = self.folder / files["graph"]["file"]
+                graph = self._graph(files["graph"]["file"])
         except FileNotFoundError:
             raise
         except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -123,7 +153,7 @@ class Snapshots:
         arrays: Mapping[str, NDArray[np.generic]],
         vectors: Iterable[NDArray[np.float32]],
         shape: tuple[int, int],
-        write_graph: Callable[[Path], object] | None = None,
+        write_graph: Callable[[Path | None], bytearray | None] | None = None,
     ) -> Loaded | None:
         """Replace the snapshot.
 
@@ -132,7 +162,7 @@ class Snapshots:
             arrays: By name.
             vectors: The rows, some at a time, in order.
             shape: Of all of them together, (N, E).
-            write_graph: Writes the graph to a file, or None when there is none.
+            write_graph: Writes the graph to a file, or returns its bytes when it is given none; None without a graph.
 
         Returns:
             It as `load` would; None when another process is writing, or the disk does not allow it.
@@ -143,8 +173,8 @@ class Snapshots:
             with FileLock(self.folder / "lock", timeout=0):
                 try:
                     self._write(epoch, manifest, arrays, vectors, shape, write_graph)
-                    mapped = _mapped(self.folder / f"{epoch}.vectors", shape)
-                    graph = None if write_graph is None else self.folder / f"{epoch}.graph"
+                    mapped = self._rows(f"{epoch}.vectors", shape)
+                    graph = None if write_graph is None else self._graph(f"{epoch}.graph")
                 finally:
                     self._tidy()
         except (Timeout, OSError):
@@ -158,24 +188,22 @@ class Snapshots:
         arrays: Mapping[str, NDArray[np.generic]],
         vectors: Iterable[NDArray[np.float32]],
         shape: tuple[int, int],
-        write_graph: Callable[[Path], object] | None,
+        write_graph: Callable[[Path | None], bytearray | None] | None,
     ) -> None:
         places: dict[str, tuple[str, list[int], int]] = {}
         files: dict[str, object] = {}
-        with _Written(self.folder / f"{epoch}.arrays") as file:
+        with _Written(self.folder / f"{epoch}.arrays", self._sealer) as file:
             for name, array in arrays.items():
                 file.pad()
                 places[name] = (array.dtype.str, list(array.shape), file.size)
                 file.write(array)
         files["arrays"] = file.said
-        with _Written(self.folder / f"{epoch}.vectors") as file:
+        with _Written(self.folder / f"{epoch}.vectors", self._sealer) as file:
             for rows in vectors:
                 file.write(rows)
         files["vectors"] = file.said
         if write_graph is not None:
-            graph = self.folder / f"{epoch}.graph"
-            write_graph(graph)
-            files["graph"] = _summed(graph)
+            files["graph"] = self._write_graph(self.folder / f"{epoch}.graph", write_graph)
         said = {
             "format": _FORMAT,
             "manifest": {name: getattr(manifest, name) for name in Manifest.__slots__},
@@ -184,10 +212,18 @@ class Snapshots:
             "files": files,
         }
         aside = self.folder / f"{_CURRENT}.{epoch}"
-        with _Written(aside) as file:
+        with _Written(aside, self._sealer, purpose=_CURRENT) as file:
             text = json.dumps(said).encode()
             file.write(np.frombuffer(b"%08x\n%s" % (zlib.crc32(text), text), dtype=np.uint8))
         os.replace(aside, self.folder / _CURRENT)
+
+    def _write_graph(self, path: Path, write: Callable[[Path | None], bytearray | None]) -> dict[str, object]:
+        if self._sealer is None:
+            write(path)
+            return _summed(path)
+        with _Written(path, self._sealer) as file:
+            file.write(np.frombuffer(write(None) or b"", dtype=np.uint8))
+        return file.said
 
     def remove(self) -> None:
         """Drop the snapshot, so that nothing of a forgotten cube stays in it."""
@@ -208,15 +244,24 @@ class Snapshots:
             return [f"{self.folder / _CURRENT} cannot be read"]
 
     def _said(self) -> dict:  # type: ignore[type-arg]  # JSON of our own; whoever reads it catches what does not fit
-        crc, _, text = (self.folder / _CURRENT).read_bytes().partition(b"\n")
+        if self._sealer is None:
+            data = (self.folder / _CURRENT).read_bytes()
+        else:
+            data = bytes(self._opened(_CURRENT))
+        crc, _, text = data.partition(b"\n")
         said = json.loads(text)
         if crc != b"%08x" % zlib.crc32(text) or said["format"] != _FORMAT:
             raise ValueError("not what was written, or another format")
         return said  # type: ignore[no-any-return]  # the same
 
     def _is_sound(self, said: Mapping[str, object], most: int | None) -> bool:
-        """Return whether a file has its size and blocks of it, at most so many, have their checksums."""
+        """Return whether a file has its size and blocks of it, at most so many, have their checksums.
+
+        Of a sealed one only a check of the whole says anything that opening it would not.
+        """
         path = self.folder / str(said["file"])
+        if self._sealer is not None:
+            return most is not None or self._opens(path)
         crcs: list[int] = said["crcs"]  # type: ignore[assignment]  # as written by _Written
         if path.stat().st_size != said["size"]:
             return False
@@ -228,6 +273,33 @@ class Snapshots:
                 if zlib.crc32(room[: file.readinto(room)]) != crcs[block]:
                     return False
         return True
+
+    def _opens(self, path: Path) -> bool:
+        try:
+            self._opened(path.name)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return False
+        return True
+
+    def _opened(self, name: str) -> bytearray:
+        assert self._sealer is not None
+        with open(self.folder / name, "rb") as file:
+            return self._sealer.opened(file, name)
+
+    def _bytes(self, name: str) -> NDArray[np.uint8]:
+        if self._sealer is None:
+            return np.memmap(self.folder / name, dtype=np.uint8, mode="r")
+        return np.frombuffer(self._opened(name), dtype=np.uint8)
+
+    def _rows(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+        if self._sealer is None:
+            return _mapped(self.folder / name, shape)
+        return np.frombuffer(self._opened(name), dtype=np.float32).reshape(shape)
+
+    def _graph(self, name: str) -> Path | bytearray:
+        return self.folder / name if self._sealer is None else self._opened(name)
 
     def _tidy(self) -> None:
         """Remove every file that the present snapshot does not name."""
@@ -243,8 +315,11 @@ class Snapshots:
 class _Written:
     """A file being written, with a checksum for each block of it; flushed to the disk at the end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sealer: Sealer | None = None, *, purpose: str = "") -> None:
         self._path = path
+        self._sealer = sealer
+        self._purpose = purpose or path.name
+        self._sealing: Sealing | None = None
         self._crcs: list[int] = []
         self._crc = 0
         self.size = 0
@@ -252,6 +327,8 @@ class _Written:
 
     def __enter__(self) -> _Written:
         self._file = open(self._path, "wb")  # closed in __exit__
+        if self._sealer is not None:
+            self._sealing = self._sealer.sealing(self._file, self._purpose)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -259,6 +336,8 @@ class _Written:
             if kind is None:
                 if self.size % _BLOCK_BYTES:
                     self._crcs.append(self._crc)
+                if self._sealing is not None:
+                    self._sealing.finish()
                 self._file.flush()
                 os.fsync(self._file.fileno())
 
@@ -272,7 +351,7 @@ class _Written:
 
     def write(self, array: NDArray[np.generic]) -> None:
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        self._file.write(data)
+        (self._sealing or self._file).write(data)
         start = 0
         while start < len(data):
             end = min(len(data), start + _BLOCK_BYTES - self.size % _BLOCK_BYTES)

@@ -1,93 +1,74 @@
 """What every index knows of each cube: whose it is, when it was, and what stands next to it.
 
-A column store in plain arrays. A cube has a *slot*, its position in every column and in the vector matrix. Columns of
-names hold small codes, so that a scope or a filter becomes one vectorised comparison, made before anything is ranked.
+A column store in plain arrays. A version of a cube has a *slot*, its position in every column and in the vector matrix.
+Columns of names hold small codes, so that a scope or a filter becomes one vectorised comparison, made before anything
+is ranked. The slot of a present version is *alive*; that of an earlier one is *kept* for questions about the past.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.clock import micros
 from ..core.cube import Cube
-from ..core.where import LIVE_STATES, View
+from ..core.header import Rights, rights_to_json
+from ..core.payload import canonical
+from ..core.where import LIVE_STATES
 from ._column import Array, Codes, Column
 
-__all__ = ["Region", "Table"]
+__all__ = ["NEVER", "Table"]
 
 Mask = NDArray[np.bool_]
 Slots = NDArray[np.intp]
-_NAMES = ("space", "tenant", "user", "agent", "session", "source", "speaker", "kind", "state", "thread", "section")
+NEVER = int(np.iinfo(np.int64).max)
+"""A moment, or a number of the journal, that does not come."""
+_NAMES = (
+    "space", "tenant", "user", "agent", "session", "source", "speaker", "kind", "state", "rights", "thread", "section",
+)  # fmt: skip
 _NUMBERS: dict[str, tuple[type[np.generic], int]] = {  # type and fill value
     "row": (np.int64, 0),
     "version": (np.int32, 0),
     "time": (np.int64, 0),
+    "until": (np.int64, NEVER),  # microseconds of `Life.valid_to`
+    "expires": (np.int64, NEVER),
+    "born": (np.int64, 0),  # the journal's entry that made this version
+    "died": (np.int64, NEVER),  # the one that made the next
+    "said": (np.int64, 0),  # a digest of the words, so that versions that say the same share a vector
     "position": (np.int64, 0),
     "before": (np.int32, -1),
     "after": (np.int32, -1),
     "length": (np.int32, 0),
     "alive": (np.bool_, 0),
+    "kept": (np.bool_, 0),
     "is_turn": (np.bool_, 0),
 }
 _SECTION_TURNS = 32
 """Turns of a conversation without sessions, or chunks under one heading, that count as one section."""
-_SELECTIVE = 8  # a region below 1/8 of the slots is worked on slot by slot: gathering costs 5 to 8 times a pass
-_KEPT_REGIONS_BYTES = 64 << 20
 _SHORT_WALK = 16  # steps back from the end of a thread before its place is searched for
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """The slots one call may touch, with the statistics of exactly these.
+class Table:
+    """Columns over slots, filled by following the journal.
 
     Args:
-        mask: Which slots, (N,).
-        slots: The same as ascending numbers when they are few, else None.
-        size: Their number.
-        lengths: Number of terms of these, 0 elsewhere, (N + 1,); the last one is that of a neighbour that is not there.
-        spans: Numbers of terms in the windows of three and of five around each slot, (N + 1,) each.
-        mean_length: Mean number of terms of these.
-        section_lengths: Terms in each section, counted over these slots, (number of sections,).
-        mean_section_length: Mean over sections that hold any of these slots.
-        sections: Number of those sections.
+        keeps_past: Whether the slots of earlier versions are kept.
     """
 
-    mask: Mask
-    slots: Slots | None
-    size: int
-    lengths: NDArray[np.float32]
-    spans: tuple[NDArray[np.float32], NDArray[np.float32]]
-    mean_length: float
-    section_lengths: NDArray[np.float32]
-    mean_section_length: float
-    sections: int
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether no slot lies outside."""
-        return self.size == len(self.mask)
-
-    @property
-    def bytes(self) -> int:
-        """What keeping it costs."""
-        return sum(a.nbytes for a in (self.mask, self.lengths, *self.spans, self.section_lengths))
-
-
-class Table:
-    """Columns over slots, filled by following the journal."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_past: bool = True) -> None:
+        self.keeps_past = keeps_past
+        self.edition = 0
+        """Goes up with every change."""
+        self.numbering = 0
+        """Goes up when slots and codes change their numbers."""
         self._columns = {name: Column(dtype, fill) for name, (dtype, fill) in _NUMBERS.items()}
         self._columns |= {name: Column(np.int32) for name in _NAMES}
         self._codes = {name: Codes() for name in _NAMES}
         self._slot_of = Column(np.int32, -1)  # by row
         self._last = Column(np.int32, -1)  # by code of a thread: the slot at its end
-        self._alive = 0
-        self._regions: dict[View, Region] = {}
+        self._alive = self._kept = 0
 
     def __len__(self) -> int:
         return self._columns["row"].size
@@ -97,9 +78,18 @@ class Table:
         """Number of slots that hold a cube as it is now."""
         return self._alive
 
+    @property
+    def kept(self) -> int:
+        """Number of slots that hold a cube as it is now or as it was."""
+        return self._kept
+
     def column(self, name: str) -> Array:
         """Return a column as an array over all slots, a view that must not be kept across changes."""
         return self._columns[name].view
+
+    def codes(self, name: str) -> Codes:
+        """Return the names behind the codes of a column, not to be changed."""
+        return self._codes[name]
 
     def links(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return the slot before and after each in its thread, (N + 1,) each; -1, which is also the last, is none."""
@@ -119,6 +109,31 @@ class Table:
         out[known] = self._slot_of.data[rows[known]]
         return out
 
+    def versions_of(self, rows: NDArray[np.int64]) -> tuple[Slots, Slots]:
+        """Return every kept slot of rows, ascending, and the place of its row among these."""
+        rows = np.where((rows >= 0) & (rows < self._slot_of.size), rows, self._slot_of.size)
+        place = np.full(self._slot_of.size + 1, -1, dtype=np.intp)
+        place[rows] = np.arange(len(rows))
+        place[-1] = -1
+        at = place[self.column("row")]
+        slots = np.flatnonzero((at >= 0) & self.column("kept"))
+        return slots, at[slots]
+
+    def alike(self, rows: NDArray[np.int64], versions: NDArray[np.int64]) -> tuple[Slots, Slots]:
+        """Return the kept slots that say the same as these versions of these rows, and the place of each among them."""
+        if self._alive == self._kept:
+            slots = self.slots_of(rows)
+            at = np.flatnonzero(slots >= 0)
+            at = at[self.column("version")[slots[at]] == versions[at]]
+            return slots[at], at
+        slots, at = self.versions_of(rows)
+        said = self.column("said")[slots]
+        exact = self.column("version")[slots] == versions[at]
+        wanted, is_known = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.bool_)
+        wanted[at[exact]], is_known[at[exact]] = said[exact], True
+        same = exact | (is_known[at] & (said == wanted[at]))
+        return slots[same], at[same]
+
     def name(self, column: str, code: int) -> str | None:
         """Return the name behind a code."""
         return None if code < 0 else self._codes[column].names[code]
@@ -131,44 +146,77 @@ class Table:
         """Take in a cube, or its next version, and return its slot; see `add_many`."""
         return self.add_many([cube], [length])
 
-    def add_many(self, cubes: Sequence[Cube], lengths: Sequence[int]) -> int:
+    def add_many(self, cubes: Sequence[Cube], lengths: Sequence[int], said: Sequence[int] | None = None) -> int:
         """Take in cubes, or their next versions, at the next slots; return the first of these.
 
         Args:
-            cubes: As the store holds them now, no row twice.
+            cubes: As the store holds them now; before each, if they were missed, versions between this one and the one
+                that is here, oldest first.
             lengths: Number of terms of each.
+            said: A digest of the words of each.
         """
         start = len(self)
         if not cubes:
             return start
         rows = np.array([cube.row for cube in cubes], dtype=np.int64)
-        former = self._replaced(rows)
+        born = [cube.seq for cube in cubes]
+        died = _ends(rows.tolist(), born)
+        is_present = np.array(died) == NEVER
+        former = self._replaced(dict(zip(rows[::-1].tolist(), born[::-1], strict=True)))
         names = list(zip(*map(_names, cubes), strict=True))
         for name, values in zip(_NAMES, names, strict=True):
             self._columns[name].extend(self._codes[name].of_many(values))
-        self._columns["row"].extend(rows)
-        self._columns["version"].extend([cube.version for cube in cubes])
-        self._columns["time"].extend([micros(cube.time) for cube in cubes])
-        self._columns["position"].extend([-1 if (p := c.header.provenance.position) is None else p for c in cubes])
-        self._columns["length"].extend(lengths)
-        self._columns["is_turn"].extend([cube.header.provenance.unit == "turn" for cube in cubes])
+        lives = [cube.header.life for cube in cubes]
+        added: dict[str, Sequence[int] | Array] = {
+            "row": rows,
+            "version": [cube.version for cube in cubes],
+            "time": [micros(cube.time) for cube in cubes],
+            "until": [NEVER if life.valid_to is None else micros(life.valid_to) for life in lives],
+            "expires": [NEVER if life.expires is None else micros(life.expires) for life in lives],
+            "born": born,
+            "died": died,
+            "said": said or [0] * len(cubes),
+            "position": [-1 if (p := c.header.provenance.position) is None else p for c in cubes],
+            "length": lengths,
+            "is_turn": [cube.header.provenance.unit == "turn" for cube in cubes],
+            "alive": is_present,
+            "kept": np.ones(len(cubes), dtype=np.bool_),
+        }
+        for name, numbers in added.items():
+            self._columns[name].extend(numbers)
         for name in ("before", "after"):
             self._columns[name].reach(start + len(cubes))
-        self._columns["alive"].extend(np.ones(len(cubes), dtype=np.bool_))
+        slots = start + np.flatnonzero(is_present)
         self._slot_of.reach(int(rows.max()) + 1)
-        self._slot_of.data[rows] = np.arange(start, start + len(cubes), dtype=np.int32)
-        self._alive += len(cubes)
+        self._slot_of.data[rows[is_present]] = slots
+        self._alive += len(slots)
+        self._kept += len(cubes)
         self._last.reach(len(self._codes["thread"]))
-        self._link(np.arange(start, start + len(cubes)), former)
-        self._regions.clear()
+        self._link(slots, former)
+        self.edition += 1
         return start
 
     def drop(self, row: int) -> None:
-        """Take out a cube; taking out what is not there is no error."""
-        slot = self.slot(row)
-        if slot is None:
-            return
-        self._slot_of.data[row] = -1
+        """Take out a cube with all its versions; taking out what is not there is no error."""
+        self.drop_many([row])
+
+    def drop_many(self, rows: Sequence[int]) -> Slots:
+        """Take out cubes with all their versions; return the slots that held them."""
+        if not len(rows):
+            return np.zeros(0, dtype=np.intp)
+        slots, _ = self.versions_of(np.array(rows, dtype=np.int64))
+        if not len(slots):
+            return slots
+        for slot in slots[self.column("alive")[slots]].tolist():
+            self._retire(slot)
+        self._columns["kept"].data[slots] = False
+        self._kept -= len(slots)
+        self.edition += 1
+        return slots
+
+    def _retire(self, slot: int) -> None:
+        """Take a slot out of the present."""
+        self._slot_of.data[self._columns["row"].data[slot]] = -1
         self._columns["alive"].data[slot] = False
         self._alive -= 1
         before, after = self._columns["before"].data, self._columns["after"].data
@@ -181,15 +229,22 @@ class Table:
         if thread >= 0 and int(self._last.data[thread]) == slot:
             self._last.data[thread] = left
         before[slot] = after[slot] = -1
-        self._regions.clear()
 
-    def _replaced(self, rows: NDArray[np.int64]) -> dict[int, int]:
-        """Take out what has these rows; return by row which slot stood before it in its thread."""
+    def _replaced(self, born: Mapping[int, int]) -> dict[int, int]:
+        """Take what has these rows out of the present; return by row which slot stood before it in its thread.
+
+        Args:
+            born: By row, the number of the version that comes next.
+        """
         out: dict[int, int] = {}
-        slots = self.slots_of(rows)
-        for slot, row in zip(slots[slots >= 0].tolist(), rows[slots >= 0].tolist(), strict=True):
-            out[row] = int(self._columns["before"].data[slot])
-            self.drop(row)
+        slots = self.slots_of(np.fromiter(born, dtype=np.int64, count=len(born)))
+        for row, slot in zip(born, slots.tolist(), strict=True):
+            if slot >= 0:
+                out[row] = int(self._columns["before"].data[slot])
+                self._retire(slot)
+                self._columns["died"].data[slot] = born[row]
+                self._columns["kept"].data[slot] = self.keeps_past
+                self._kept -= not self.keeps_past
         return out
 
     def _link(self, slots: Slots, former: Mapping[int, int]) -> None:
@@ -203,7 +258,7 @@ class Table:
             former: By row, the slot before that of the version before.
         """
         slots = slots[self.column("is_turn")[slots] & (self.column("thread")[slots] >= 0)]
-        slots = slots[self._is_live(self.column("state")[slots])]
+        slots = slots[self.is_live(self.column("state")[slots])]
         if not len(slots):
             return
         thread, position, row = (self.column(n)[slots] for n in ("thread", "position", "row"))
@@ -274,109 +329,16 @@ class Table:
     @property
     def live(self) -> int:
         """Number of cubes in a state that ordinary searches find, whoever owns them."""
-        return int(np.count_nonzero(self.column("alive") & self._is_live(self.column("state"))))
+        return int(np.count_nonzero(self.column("alive") & self.is_live(self.column("state"))))
 
-    def _is_live(self, state: Array) -> Mask:
+    def is_live(self, state: Array) -> Mask:
+        """Return which of some codes of states are such that ordinary searches find."""
         found: Mask = np.isin(state, [self._codes["state"].find(name) for name in LIVE_STATES])
         return found
 
-    def region(self, view: View) -> Region:
-        """Return the slots that a view admits, tags and metadata aside; kept until the table changes."""
-        found = self._regions.get(view)
-        if found is None:
-            found = self._measured(*self._admitted(view))
-            if sum(region.bytes for region in self._regions.values()) + found.bytes > _KEPT_REGIONS_BYTES:
-                self._regions.clear()
-            self._regions[view] = found
-        return found
-
-    def within(self, region: Region, rows: NDArray[np.int64]) -> Region:
-        """Return the part of a region that these rows are."""
-        slots = self.slots_of(rows)
-        slots = slots[slots >= 0]
-        slots = np.sort(slots[region.mask[slots]])
-        if len(slots) * _SELECTIVE < len(self):
-            return self._measured(None, slots)
-        mask = np.zeros(len(self), dtype=np.bool_)
-        mask[slots] = True
-        return self._measured(mask, None)
-
-    def _measured(self, mask: Mask | None, slots: Slots | None) -> Region:
-        """Return the region of these slots; given as numbers, only they are looked at."""
-        count = len(self)
-        lengths = np.zeros(count + 1, dtype=np.float32)
-        number = len(self._codes["section"]) + 1  # the first one is that of what has no section
-        section, length = self.column("section"), self.column("length")
-        before, after = self.links()
-        filled = np.zeros(number, dtype=np.bool_)
-        if slots is not None:
-            mask = np.zeros(count, dtype=np.bool_)
-            mask[slots] = True
-            lengths[slots] = mine = length[slots]
-            size, inside = len(slots), section[slots] + 1
-            summed = np.bincount(inside, weights=mine, minlength=number)
-            filled[inside] = True
-            spans = _spans_at(slots, lengths, before, after)
-        else:
-            mask = self.column("alive").astype(np.bool_) if mask is None else mask
-            np.multiply(length, mask, out=lengths[:-1], casting="unsafe")
-            size = int(np.count_nonzero(mask))
-            summed = np.bincount(section + 1, weights=lengths[:-1], minlength=number)
-            filled[section + 1 if size == count else section[mask] + 1] = True
-            spans = _spans(lengths, before, after)
-        total = float(lengths.sum(dtype=np.float64))
-        sections = int(np.count_nonzero(filled[1:]))
-        section_lengths = summed[1:].astype(np.float32)
-        mean_section = max(1.0, float(summed[1:].sum()) / max(1, sections))
-        mean = max(1.0, total / max(1, size))
-        return Region(mask, slots, size, lengths, spans, mean, section_lengths, mean_section, sections)
-
-    def _admitted(self, view: View) -> tuple[Mask | None, Slots | None]:
-        """Return what a view admits as a mask, or as numbers where that is little."""
-        sieve = _Sieve(self._columns["alive"].view)
-        where, scope = view.where, view.scope
-        for name, value in (("user", scope.user), ("agent", scope.agent)):
-            self._sift(sieve, name, {None, value})
-        self._sift(sieve, "tenant", {scope.tenant})
-        for name, value in (("speaker", where.speaker), ("session", where.session)):
-            if value is not None:
-                self._sift(sieve, name, {value})
-        if where.thread is not None:
-            tail = "\x00" + where.thread
-            self._sift(sieve, "thread", {t for t in self._codes["thread"].names if t.endswith(tail)})
-        if where.source is not None:
-            end = "/" + where.source
-            ours = {s for s in self._codes["source"].names if s == where.source or s.endswith(end)}
-            self._sift(sieve, "source", ours)
-        if where.since is not None:
-            sieve.keep(sieve.of(self.column("time")) >= micros(where.since))
-        if where.until is not None:
-            sieve.keep(sieve.of(self.column("time")) < micros(where.until))
-        self._sift(sieve, "space", set(view.spaces))
-        self._sift(sieve, "state", set(where.states))
-        if where.kinds:
-            self._sift(sieve, "kind", {kind.value for kind in where.kinds})
-        return sieve.mask, sieve.slots
-
-    def _sift(self, sieve: _Sieve, name: str, wanted: Iterable[str | None]) -> None:
-        """Keep the slots whose name is one of those wanted."""
-        codes = self._codes[name]
-        admitted = np.zeros(len(codes) + 1, dtype=np.bool_)  # the last place is that of None
-        found = [code for value in wanted if (code := codes.find(value)) >= -1]
-        admitted[found] = True
-        if admitted.all():
-            return
-        column = sieve.of(self.column(name))
-        if len(found) == 1:
-            sieve.keep(column == found[0])
-        elif len(found) == 2:
-            sieve.keep((column == found[0]) | (column == found[1]))
-        else:
-            sieve.keep(admitted[column])
-
     def compact(self) -> Slots:
         """Give up the slots of cubes that are gone, and their names; return the slots that stay, in order."""
-        kept = np.flatnonzero(self.column("alive"))
+        kept = np.flatnonzero(self.column("kept"))
         renumbered = np.full(len(self) + 1, -1, dtype=np.int32)  # the last place is that of -1
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         for name, (dtype, fill) in _NUMBERS.items():
@@ -386,20 +348,22 @@ class Table:
             self._codes[name], column = self._codes[name].only(self.column(name)[kept])
             self._columns[name] = Column(np.int32, 0, column)
         self._index()
-        self._regions.clear()
+        self.edition += 1
+        self.numbering += 1
         return kept
 
     def _index(self) -> None:
         """Find rows and ends of threads again from the columns."""
         alive = np.flatnonzero(self.column("alive"))
         self._alive = len(alive)
-        rows = self.column("row")[alive]
+        self._kept = int(np.count_nonzero(self.column("kept")))
+        rows = self.column("row")
         self._slot_of = Column(np.int32, -1)
         self._slot_of.reach(int(rows.max()) + 1 if len(rows) else 0)
-        self._slot_of.data[rows] = alive
+        self._slot_of.data[rows[alive]] = alive
         thread = self.column("thread")[alive]
         ends = self.column("is_turn")[alive] & (thread >= 0) & (self.column("after")[alive] < 0)
-        ends &= self._is_live(self.column("state")[alive])
+        ends &= self.is_live(self.column("state")[alive])
         self._last = Column(np.int32, -1)
         self._last.reach(len(self._codes["thread"]))
         self._last.data[thread[ends]] = alive[ends]
@@ -412,9 +376,9 @@ class Table:
         return out
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, Array]) -> Table:
+    def restored(cls, arrays: Mapping[str, Array], *, keeps_past: bool = True) -> Table:
         """Return the table whose `arrays` these are."""
-        table = cls()
+        table = cls(keeps_past=keeps_past)
         for name, (dtype, fill) in _NUMBERS.items():
             table._columns[name] = Column(dtype, fill, arrays[f"column.{name}"])
         for name in _NAMES:
@@ -422,48 +386,6 @@ class Table:
             table._codes[name] = Codes.unpacked(arrays[f"names.{name}"], arrays[f"ends.{name}"])
         table._index()
         return table
-
-
-class _Sieve:
-    """What is left of all slots: a mask while that is much, numbers once it is little."""
-
-    def __init__(self, alive: Mask) -> None:
-        self.mask: Mask | None = alive.astype(np.bool_)
-        self.slots: Slots | None = None
-
-    def of(self, column: Array) -> Array:
-        return column if self.slots is None else column[self.slots]
-
-    def keep(self, holds: Mask) -> None:
-        if self.slots is not None:
-            self.slots = self.slots[holds]
-        elif self.mask is not None:
-            self.mask &= holds
-            if np.count_nonzero(self.mask) * _SELECTIVE < len(self.mask):
-                self.slots, self.mask = np.flatnonzero(self.mask), None
-
-
-def _spans(
-    lengths: NDArray[np.float32], before: NDArray[np.int32], after: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the terms in the windows of three and of five around every slot; before and after lead to 0 at last."""
-    left, right = lengths.take(before, mode="wrap"), lengths.take(after, mode="wrap")
-    three = lengths + left + right
-    return three, three + left.take(before, mode="wrap") + right.take(after, mode="wrap")
-
-
-def _spans_at(
-    slots: Slots, lengths: NDArray[np.float32], before: NDArray[np.int32], after: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the same, right for these slots alone."""
-    out = (np.zeros_like(lengths), np.zeros_like(lengths))
-    total = lengths[slots]
-    left, right = before[slots], after[slots]
-    for span in out:
-        total = total + lengths[left] + lengths[right]
-        span[slots] = total
-        left, right = before[left], after[right]
-    return out
 
 
 def _names(cube: Cube) -> tuple[str | None, ...]:
@@ -474,8 +396,24 @@ def _names(cube: Cube) -> tuple[str | None, ...]:
         thread = f"{cube.space}\x00{o.tenant or ''}\x00{o.user or ''}\x00{o.agent or ''}\x00{p.thread}"
     return (
         cube.space, o.tenant, o.user, o.agent, o.session, p.source, p.speaker, cube.kind.value,
-        cube.header.life.state, thread, _section(thread, cube),
+        cube.header.life.standing, _rights(cube.header.rights), thread, _section(thread, cube),
     )  # fmt: skip
+
+
+def _ends(rows: Sequence[int], born: Sequence[int]) -> list[int]:
+    """Return for each version in which entry of the journal the next one of its row came, `NEVER` for the last."""
+    following: dict[int, int] = {}
+    ends: list[int] = []
+    for row, number in zip(reversed(rows), reversed(born), strict=True):
+        ends.append(following.get(row, NEVER))
+        following[row] = number
+    return ends[::-1]
+
+
+def _rights(rights: Rights) -> str | None:
+    """Return rights as one text; None for those that everybody has by default."""
+    said = rights_to_json(rights)
+    return canonical(said) if said else None
 
 
 def _section(thread: str | None, cube: Cube) -> str | None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..core.access import Policy, policy_to_json
     from ..core.clock import instant
     from ..core.experience import Conversation, Turn
     from ..core.where import Condition, Where, where_from
@@ -26,6 +27,7 @@ __all__ = [
     "Conversation",
     "Importer",
     "Memory",
+    "Policy",
     "Settings",
     "Turn",
     "Where",
@@ -39,6 +41,7 @@ __all__ = [
     "import_stream",
     "instant",
     "load_settings",
+    "policy_to_json",
     "render",
     "wants_color",
     "watch_files",
@@ -50,6 +53,7 @@ _HOMES = {
     "Conversation": "..core.experience",
     "Importer": "..importing",
     "Memory": "..memory",
+    "Policy": "..core.access",
     "Settings": "..settings",
     "Turn": "..core.experience",
     "Where": "..core.where",
@@ -62,6 +66,7 @@ _HOMES = {
     "import_stream": "..importing",
     "instant": "..core.clock",
     "load_settings": "..settings",
+    "policy_to_json": "..core.access",
     "wants_color": "..settings",
     "watch_files": "..importing",
     "where_from": "..core.where",

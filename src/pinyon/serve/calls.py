@@ -18,7 +18,7 @@ import click
 from ..errors import BadInput, Damaged, NotFound
 from . import _later
 from .options import SCOPE_OPTIONS, common_options
-from .outcomes import Health
+from .outcomes import Health, Shown
 from .screen import Screen, is_terminal, read_input
 from .verbs import Verb
 
@@ -177,7 +177,7 @@ def _run_and_show(call: _Call) -> int:
     if is_why and call.verb.name in ("recall", "ask") and not call.screen.is_json:
         _show_trace(call.screen, result)
     call.screen.show(result, is_why=is_why)
-    return 0
+    return FAILED if isinstance(result, Shown) and not result.is_good else 0
 
 
 def _show_trace(screen: Screen, result: Any) -> None:

@@ -59,7 +59,7 @@ def _name(text: str) -> str:
 
 
 def _type(parameter: Parameter) -> _ParamType:
-    if parameter.role == "scope":
+    if parameter.role == "scope" and parameter.sort == "text":
         return _Read("name", _name)
     match parameter.sort:
         case "integer":

@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..core.cube import Version
+    from ..core.payload import Json
     from ..results import Stats
 
-__all__ = ["Exported", "Health", "Past"]
+__all__ = ["Exported", "Health", "Past", "Shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result that says itself what is shown of it.
+
+    Args:
+        data: The JSON document.
+        lines: What a person reads; control characters are spelled out where they are shown.
+        is_good: Whether the command succeeded in what it was to find out.
+    """
+
+    data: Json
+    lines: tuple[str, ...]
+    is_good: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ..core.scope import Scope
 from ..index import Analyzer
 from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
 from ..text.base import Hit, Hits
-from .outcomes import Exported, Health, Past
+from .outcomes import Exported, Health, Past, Shown
 
 __all__ = ["Look", "json_of", "remarks_of", "text_of", "trace_of", "visible"]
 
@@ -90,6 +90,8 @@ def json_of(result: object) -> Json:
             return {"cubes": _cubes(result.cubes), "is_done": result.is_done}
         case Past():
             return {"id": result.id, "versions": [_version(version) for version in result.versions]}
+        case Shown():
+            return result.data
         case Exported():
             return {"path": result.path, "cubes": result.cubes}
         case Stats():
@@ -196,6 +198,8 @@ def _text_of(result: object, look: Look) -> str:
             return "\n".join(_line(cube, look) for cube in result.cubes)
         case Forgotten():
             return _forgotten(result, look)
+        case Shown():
+            return "\n".join(result.lines)
         case Past():
             return "\n".join(_past(version, look) for version in result.versions)
         case Exported():

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Damaged, TooNew
-from ._said import WAIT_S, plainly
+from ._connect import PLAIN_MAGIC, check_key, connected
+from ._said import WAIT_S, failures, plainly
+from ._schema import APPLICATION_ID, SCHEMA_VERSION
 from ._sql import said
-from .migrations import APPLICATION_ID, SCHEMA_VERSION
 
 __all__ = ["Connections", "check_schema"]
 
-_MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _FORK_WAIT_S = 5.0  # longer than any read or transaction of a verb
 
@@ -50,6 +50,7 @@ class Connections:
     Args:
         path: The file; need not exist.
         durability: Value of ``PRAGMA synchronous``.
+        key: Of an encrypted file, as `Keys.database` gives it; none for a plain one.
 
     Attributes:
         writing: Held by the thread of this process that writes.
@@ -58,10 +59,12 @@ class Connections:
     Raises:
         Damaged: The file is no pinyon database; not a byte of it was changed.
         TooNew: It was written by a later version; not a byte of it was changed.
+        WrongKey: It is encrypted and there is no key, or the other way round; not a byte of it was changed.
     """
 
-    def __init__(self, path: Path, durability: str) -> None:
+    def __init__(self, path: Path, durability: str, key: bytes = b"") -> None:
         self.path = path
+        self._key = key
         self._durability = durability
         self.writing = threading.Lock()
         self._quiet = threading.Condition()
@@ -99,6 +102,28 @@ class Connections:
                 if not self._readers:
                     self._quiet.notify_all()
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread is inside a transaction that writes, and may yet take back what it sees."""
+        return self.db.in_transaction and not getattr(self._local, "is_looking", False)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection of this thread for several reads of one state of the file."""
+        with self.reading() as db:
+            if db.in_transaction:
+                yield db
+                return
+            local = self._local
+            db.execute("BEGIN")
+            local.is_looking = True
+            try:
+                yield db
+            finally:
+                local.is_looking = False
+                if db.in_transaction:
+                    db.execute("COMMIT")
+
     def close(self) -> None:
         """Close every connection of this process; what comes later connects again."""
         with self._quiet:
@@ -111,7 +136,7 @@ class Connections:
     def _connect(self) -> _Link:
         if self.is_read_only:
             return self._reader()
-        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        db = connected(self.path, self._key)
         link = _Link(db, has_log=True)
         db.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
         _patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchone())
@@ -126,8 +151,7 @@ class Connections:
     def _reader(self) -> _Link:
         has_log = self._has_log()
         how = "mode=ro" if has_log else "mode=ro&immutable=1"
-        uri = f"{self.path.absolute().as_uri()}?{how}"
-        db = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        db = connected(self.path, self._key, how)
         link = _Link(db, has_log)
         _tune(db)
         return link
@@ -144,10 +168,11 @@ class Connections:
             with open(self.path, "rb") as file:
                 head = file.read(_HEADER_BYTES)
         except FileNotFoundError:
+            head = b""
+        check_key(self.path, head, self._key)
+        if not head or self._key:
             return
-        if not head:
-            return
-        if len(head) < _HEADER_BYTES or not head.startswith(_MAGIC):
+        if len(head) < _HEADER_BYTES or not head.startswith(PLAIN_MAGIC):
             raise Damaged(f"{self.path} is not a sound pinyon database", hint="choose another path, or restore a copy")
         version, marked = struct.unpack_from(">I", head, 60)[0], struct.unpack_from(">I", head, 68)[0]
         if marked == APPLICATION_ID:
@@ -214,7 +239,7 @@ def _check_version(path: Path, version: int) -> None:
 
 def _tune(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA cache_size = -65536")  # 64 MiB
-    db.execute("PRAGMA mmap_size = 1073741824")  # read through the page cache, 1 GiB
+    db.execute("PRAGMA mmap_size = 1073741824")  # read through the page cache, 1 GiB; SQLCipher maps nothing
     db.execute("PRAGMA temp_store = MEMORY")
     db.create_function("said", 1, said, deterministic=True)
 
@@ -245,7 +270,7 @@ def _patiently(step: Callable[[], object]) -> None:
         try:
             step()
             return
-        except sqlite3.OperationalError as error:
+        except failures() as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -8,23 +8,50 @@ from collections.abc import Sequence
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube
 from ..core.events import Event
-from ..core.header import header_from_json, header_text
+from ..core.header import Life, header_from_json, header_text
 from ..core.payload import Text, canonical, payload_from_json, payload_to_json
 from ..core.scope import Scope
 from ..errors import Damaged
 
-__all__ = ["CUBE_COLUMNS", "EVENT_COLUMNS", "VALUE_COLUMNS", "cube_of", "event_of", "values_of"]
+__all__ = [
+    "CHANGING_COLUMNS",
+    "CUBE_COLUMNS",
+    "EVENT_COLUMNS",
+    "PAST_COLUMNS",
+    "VALUE_COLUMNS",
+    "VERSION_COLUMNS",
+    "changing",
+    "cube_of",
+    "dates_of",
+    "event_of",
+    "values_of",
+]
 
 CUBE_COLUMNS = (
-    "row, id, version, space, tenant, user, agent, session, created, updated, content, payload, header, hash, parent"
+    "row, id, version, space, tenant, user, agent, session, created, updated, content, payload, header, hash, parent,"
+    " seq"
 )
 """What `cube_of` reads, in its order."""
 
 VALUE_COLUMNS = (
     "row, id, version, space, tenant, user, agent, session, kind, state, thread, position,"
-    " speaker, source, time, created, updated, content, payload, header, hash, parent"
+    " speaker, source, time, created, updated, seq, rights, expires, until, content, payload, header, hash, parent"
 )
 """What `values_of` gives, in its order."""
+
+_FIXED = ("row", "id", "space", "tenant", "user", "agent", "session", "created")
+CHANGING_COLUMNS = tuple(name for name in VALUE_COLUMNS.split(", ") if name not in _FIXED)
+"""What a new version may say otherwise, in the order of `changing`."""
+
+_CHANGING = tuple(place for place, name in enumerate(VALUE_COLUMNS.split(", ")) if name not in _FIXED)
+
+VERSION_COLUMNS = "id, version, row, seq, session, updated, content, payload, header, hash, parent"
+"""What a version keeps of a cube, by the same names."""
+
+PAST_COLUMNS = ", ".join(
+    f"v.{name}" if name in VERSION_COLUMNS.split(", ") else f"c.{name}" for name in CUBE_COLUMNS.split(", ")
+)
+"""`CUBE_COLUMNS` of an earlier version ``v`` of the cube ``c``."""
 
 EVENT_COLUMNS = "seq, time, op, tenant, user, agent, session, space, cube, row, version, hash, detail, chain"
 """What `event_of` reads, in its order."""
@@ -32,8 +59,26 @@ EVENT_COLUMNS = "seq, time, op, tenant, user, agent, session, space, cube, row, 
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
-def values_of(cube: Cube) -> tuple[object, ...]:
-    """Return a cube as the values of its row."""
+def dates_of(life: Life) -> tuple[int | None, int | None]:
+    """Return when a cube is to be forgotten and when it ceased to hold, in microseconds."""
+    return (
+        None if life.expires is None else micros(life.expires),
+        None if life.valid_to is None else micros(life.valid_to),
+    )
+
+
+def changing(values: Sequence[object]) -> tuple[object, ...]:
+    """Return those of `values_of` that a new version may say otherwise."""
+    return tuple(values[place] for place in _CHANGING)
+
+
+def values_of(cube: Cube, rights: int) -> tuple[object, ...]:
+    """Return a cube as the values of its row.
+
+    Args:
+        cube: What is to be kept.
+        rights: Number of its rights, as `code_of` gives it.
+    """
     p, o = cube.header.provenance, cube.owner
     payload = cube.payload
     plain = isinstance(payload, Text) and payload.format == "text"
@@ -47,7 +92,7 @@ def values_of(cube: Cube) -> tuple[object, ...]:
         o.agent,
         o.session,
         cube.kind.value,
-        cube.header.life.state,
+        cube.header.life.standing,
         p.thread,
         p.position,
         p.speaker,
@@ -55,6 +100,9 @@ def values_of(cube: Cube) -> tuple[object, ...]:
         micros(cube.time),
         micros(cube.created),
         micros(cube.updated),
+        cube.seq,
+        rights,
+        *dates_of(cube.header.life),
         cube.text,
         None if plain else canonical(payload_to_json(payload) | ({"content": ""} if cube.text else {})),
         header_text(cube.header),
@@ -76,9 +124,8 @@ def cube_of(values: Sequence[object]) -> Cube:
 
 
 def _cube(values: Sequence[object]) -> Cube:
-    row, id, version, space, tenant, user, agent, session, created, updated, content, payload, header, seal, parent = (
-        values
-    )
+    (row, id, version, space, tenant, user, agent, session, created, updated, content, payload, header, seal, parent,
+     seq) = values  # fmt: skip
     if payload is None:
         body: object = Text(content)  # type: ignore[arg-type]  # columns are typed by STRICT tables
     else:
@@ -96,6 +143,7 @@ def _cube(values: Sequence[object]) -> Cube:
         from_micros(updated),  # type: ignore[arg-type]
         seal,  # type: ignore[arg-type]
         parent,  # type: ignore[arg-type]
+        seq,  # type: ignore[arg-type]
     )
 
 

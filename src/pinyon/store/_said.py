@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError
 
-__all__ = ["WAIT_S", "plainly"]
+__all__ = ["WAIT_S", "failures", "plainly"]
 
 WAIT_S = 60.0  # longer than the longest transaction of an import (0.3 s) times many writers
 _KEEP = "keep a copy, then `pinyon doctor` says what is left"
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what a database raises; encrypted ones have errors of their own, with the same codes."""
+    encrypted = sys.modules.get("sqlcipher3.dbapi2")
+    return (sqlite3.Error,) if encrypted is None else (sqlite3.Error, encrypted.Error)
 
 
 @contextmanager
@@ -21,7 +28,7 @@ def plainly(path: Path) -> Iterator[None]:
     """Raise what fails inside as an error of this package, with one sentence about the file."""
     try:
         yield
-    except sqlite3.Error as error:
+    except failures() as error:
         raise _said(path, error) from error
     except UnicodeEncodeError as error:
         raise BadInput(f"not valid Unicode: {str(error.object)[:80]!r}") from error
@@ -37,7 +44,7 @@ def plainly(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} cannot be used: {error.strerror}", hint="choose another path") from error
 
 
-def _said(path: Path, error: sqlite3.Error) -> StoreError:
+def _said(path: Path, error: Exception) -> StoreError:
     text = str(error)
     code = getattr(error, "sqlite_errorcode", None)
     match None if code is None else code & 0xFF:

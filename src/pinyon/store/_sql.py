@@ -3,33 +3,103 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..core.access import Access
 from ..core.clock import micros
+from ..core.header import Rights
 from ..core.where import Condition, View, Where
 
-__all__ = ["clauses", "said"]
+__all__ = ["clauses", "said", "today"]
 
 _Test = tuple[str, tuple[object, ...]]
+_SHARED = "(user IS NULL AND agent IS NULL)"
+_OWNED = "(user IS NOT NULL OR agent IS NOT NULL)"
+_SEES = "(user IS NULL OR user = ?) AND (agent IS NULL OR agent = ?)"
+_LISTED = "IN (SELECT value FROM json_each(?))"
 
 
-def clauses(view: View, *, spaces: bool = True) -> tuple[str, list[object]]:
-    """Return a WHERE expression over table ``cubes`` and its values.
+def clauses(view: View, known: Mapping[int, Rights]) -> tuple[str, list[object]]:
+    """Return a WHERE expression over table ``cubes`` and its values; at a time, for cubes that are still as they were.
 
     Args:
         view: What may be seen and what is asked for.
-        spaces: Narrow to the view's spaces.
+        known: All rights that the database keeps, by their number.
     """
-    scope = view.scope
-    tests: list[_Test] = [
-        ("tenant IS ?", (scope.tenant,)),
-        ("(user IS NULL OR user = ?)", (scope.user,)),
-        ("(agent IS NULL OR agent = ?)", (scope.agent,)),
-    ]
-    if spaces:
-        tests.append((f"space IN ({_marks(len(view.spaces))})", view.spaces))
-    tests.extend(_where(view.where))
+    tests = [*_readable(view.holds, view.spaces, known), *_where(view.where), *_unexpired(view)]
+    if view.at is not None:
+        tests.append(("seq <= ?", (view.at,)))
+    return _joined(tests)
+
+
+def today(view: View, known: Mapping[int, Rights]) -> tuple[str, list[object]]:
+    """Return what a cube must meet today, so that a caller may see what it was, and its values."""
+    return _joined([*_readable(view.holds, view.spaces, known), *_unexpired(view)])
+
+
+def _joined(tests: Sequence[_Test]) -> tuple[str, list[object]]:
     return " AND ".join(sql for sql, _ in tests), [value for _, values in tests for value in values]
+
+
+def _unexpired(view: View) -> Iterator[_Test]:
+    if view.at is not None:
+        yield "state <> 'expired'", ()
+    if view.moment is not None:
+        yield "(expires IS NULL OR expires > ?)", (micros(view.moment),)
+
+
+def _readable(access: Access, spaces: Iterable[str], known: Mapping[int, Rights]) -> Iterator[_Test]:
+    """Yield what `decide` asks of a cube that is to be read, worked out once for all cubes with the same rights."""
+    barred = {id for id, rights in known.items() if access.bars(rights)}
+    held = {id: rights for id, rights in known.items() if id not in barred}
+    granted = [id for id, rights in held.items() if access.grants(rights)]
+    uncleared = [id for id, rights in held.items() if not access.is_cleared(rights)]
+    alike: dict[_Test, list[str]] = {}
+    for space in dict.fromkeys(spaces):
+        ruled = access.reading(space)
+        if not ruled.is_barred:
+            way = _way(access, ruled.shared, ruled.reach, ruled.is_cleared, granted, uncleared)
+            alike.setdefault(way, []).append(space)
+    yield "tenant IS ?", (access.scope.tenant,)
+    every = [space for named in alike.values() for space in named]
+    yield f"space IN ({_marks(len(every))})", tuple(every)
+    if barred:
+        yield f"rights NOT {_LISTED}", (_list(barred),)
+    if len(alike) == 1:
+        yield from alike
+    elif alike:
+        ways = [
+            (f"(space IN ({_marks(len(named))}) AND {sql})", named, values) for (sql, values), named in alike.items()
+        ]
+        yield (
+            f"({' OR '.join(sql for sql, _, _ in ways)})",
+            tuple(value for _, named, values in ways for value in (*named, *values)),
+        )
+
+
+def _way(
+    access: Access, shared: bool, reach: bool, is_cleared: bool, granted: Sequence[int], uncleared: Sequence[int]
+) -> _Test:
+    """Return what makes cubes readable that are not barred, in spaces where the caller holds the same."""
+    sees = (access.scope.user, access.scope.agent)
+    gives: list[_Test] = [(f"rights {_LISTED}", (_list(granted),))] if granted else []
+    if shared:
+        gives.append((_SHARED, ()))
+    if reach:
+        gives.append((_OWNED, ()))
+    if not gives or not is_cleared:
+        return f"({_OWNED} AND {_SEES})", sees
+    if not granted and not reach and not uncleared:
+        return f"({_SEES})", sees
+    given = f"({' OR '.join(sql for sql, _ in gives)})"
+    values = tuple(value for _, said in gives for value in said)
+    if uncleared:
+        given, values = f"({given} AND rights NOT {_LISTED})", (*values, _list(uncleared))
+    return f"(({_OWNED} AND {_SEES}) OR {given})", (*sees, *values)
+
+
+def _list(ids: Iterable[int]) -> str:
+    return json.dumps(sorted(ids))
 
 
 def _where(where: Where) -> Iterator[_Test]:
@@ -46,6 +116,9 @@ def _where(where: Where) -> Iterator[_Test]:
     if where.kinds:
         yield f"kind IN ({_marks(len(where.kinds))})", tuple(kind.value for kind in where.kinds)
     yield f"state IN ({_marks(len(where.states))})", where.states
+    if where.valid_at is not None:
+        moment = micros(where.valid_at)
+        yield "time <= ? AND (until IS NULL OR until > ?)", (moment, moment)
     for condition in where.conditions:
         yield _condition(condition)
 

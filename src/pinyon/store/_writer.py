@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from ..core.access import Access, Action, Decision, decide
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
 from ..core.events import Event, EventOp, chain_of
-from ..core.header import Header, Provenance
+from ..core.header import Header, Provenance, Rights
 from ..core.payload import Json, Payload
 from ..core.scope import Scope
+from ..errors import Denied
 from .base import Place, Placed, Transaction
 
 __all__ = ["Writer", "is_same"]
+
+_SILENT = Rights()
 
 
 def is_same(old: Cube, payload: Payload, header: Header) -> bool:
@@ -34,10 +38,13 @@ def _positioned(header: Header, position: int) -> Header:
 class Writer:
     """Seals drafts and writes the journal inside one transaction."""
 
-    def __init__(self, tx: Transaction, actor: Scope, space: str, now: datetime) -> None:
+    def __init__(
+        self, tx: Transaction, actor: Scope, space: str, now: datetime, *, access: Access | None = None
+    ) -> None:
         self.tx = tx
         self.actor = actor
         self.space = space
+        self.access = access
         head = tx.head()
         self.now = max(now, from_micros(head.time))
         self.now = from_micros(micros(self.now))
@@ -89,7 +96,7 @@ class Writer:
         seal = seal_hash(draft.payload, header, "")
         row = self.seq + 1
         owner = self._owner(draft.session)
-        cube = Cube(id, row, 1, self.space, owner, draft.payload, header, self.now, self.now, seal)
+        cube = Cube(id, row, 1, self.space, owner, draft.payload, header, self.now, self.now, seal, "", row)
         self.created[id] = cube
         self.note("create", cube, version=1, seal=seal)
         return cube
@@ -101,16 +108,36 @@ class Writer:
         return owner
 
     def _again(self, old: Cube, draft: Draft) -> Placed:
-        header = draft.header
-        mine, theirs = header.provenance, old.header.provenance
-        if mine.position is None and theirs.position is not None:
-            header = replace(header, provenance=replace(mine, position=theirs.position))
-        if header.life.state == "generated" and old.header.life.state in ("activated", "merged", "frozen"):
-            header = replace(header, life=replace(header.life, state=old.header.life.state))
+        header = self._kept(old.header, draft.header)
         if is_same(old, draft.payload, header):
             return Placed(old, "unchanged")
-        op: EventOp = "restore" if old.header.life.state in ("archived", "expired") else "update"
+        is_frozen = old.header.life.state == "frozen"
+        said = self._decided("read" if is_frozen else "write", old)
+        if not said.allowed:
+            raise Denied(f"cube {old.id!r} is here already and may not be changed: the rule {said.rule!r} forbids it")
+        if is_frozen:
+            return Placed(old, "unchanged")
+        op: EventOp = "restore" if old.header.life.state in ("archived", "expired") else "overwrite"
         return Placed(self.revise(old, draft.payload, header, op), "updated")
+
+    @staticmethod
+    def _kept(old: Header, header: Header) -> Header:
+        """Return the header of what is said again with everything of the old one on which it is silent."""
+        mine, theirs = header.provenance, old.provenance
+        if mine.position is None and theirs.position is not None:
+            header = replace(header, provenance=replace(mine, position=theirs.position))
+        if header.life.state == "generated" and old.life.state in ("activated", "merged"):
+            header = replace(header, life=replace(header.life, state=old.life.state))
+        if header.rights == _SILENT != old.rights:
+            header = replace(header, rights=old.rights)
+        return header
+
+    def _decided(self, action: Action, cube: Cube) -> Decision:
+        """Return whether the writer may do something with a cube; where nobody asks, it may."""
+        if self.access is None:
+            return Decision(True, "default")
+        header = cube.header
+        return decide(action, self.access, space=cube.space, owner=cube.owner, rights=header.rights, life=header.life)
 
     def adopt(self, chain: Sequence[Cube], live: dict[str, Cube], spent: set[str]) -> list[Placed]:
         id = chain[-1].id
@@ -120,56 +147,105 @@ class Writer:
             return [Placed(live[id], "unchanged")]
         row = self.seq + 1
         for number, cube in enumerate(chain):
-            cube = replace(cube, row=row)
+            cube = replace(cube, row=row, seq=self.seq + 1)
             if number == 0:
                 o = cube.owner
                 said: dict[str, Json] = {"created": micros(cube.created), "owner": [o.tenant, o.user, o.agent]}
                 self.note("create", cube, version=cube.version, seal=cube.hash, detail=said)
                 self.tx.insert([cube])
             else:
-                self.note("update", cube, version=cube.version, seal=cube.hash)
+                self.note("overwrite", cube, version=cube.version, seal=cube.hash)
                 self.tx.replace([cube])
-        live[id] = replace(chain[-1], row=row)
+        live[id] = cube
         return [Placed(live[id], "created")]
 
     def retire(self, thread: str, keep: set[str]) -> list[Cube]:
         retired: list[Cube] = []
         for cube in self.tx.standing(Place.of(self.space, self.actor, thread)):
-            if cube.id not in keep and cube.header.life.state in ("generated", "activated", "merged"):
+            is_live = cube.header.life.state in ("generated", "activated", "merged")
+            if cube.id not in keep and is_live and self._decided("write", cube).allowed:
                 life = replace(cube.header.life, state="archived")
-                retired.append(self.revise(cube, cube.payload, replace(cube.header, life=life), "archive"))
+                retired.append(self.revise(cube, cube.payload, replace(cube.header, life=life), "state"))
         return retired
 
-    def revise(self, old: Cube, payload: Payload, header: Header, op: EventOp) -> Cube:
+    def revise(
+        self,
+        old: Cube,
+        payload: Payload,
+        header: Header,
+        op: EventOp,
+        detail: Mapping[str, Json] | None = None,
+    ) -> Cube:
         cube = replace(
-            old, version=old.version + 1, payload=payload, header=header, updated=self.now, parent=old.hash, hash=""
+            old,
+            version=old.version + 1,
+            payload=payload,
+            header=header,
+            updated=self.now,
+            parent=old.hash,
+            hash=seal_hash(payload, header, old.hash),
+            seq=self.seq + 1,
         )
-        cube = replace(cube, hash=seal_hash(cube.payload, cube.header, cube.parent))
         if old.id in self.created or old.id in self.revised:
             self._flush()
         self.revised[old.id] = cube
-        self.note(op, cube, version=cube.version, seal=cube.hash)
+        self.note(op, cube, version=cube.version, seal=cube.hash, detail=detail)
         return cube
 
-    def note(self, op: EventOp, cube: Cube, *, version: int, seal: str, detail: dict[str, Json] | None = None) -> None:
+    def spoil(self, changed: Iterable[Cube]) -> list[Cube]:
+        """Mark as stale whatever was made of cubes whose payload has changed, at any remove, within their tenant.
+
+        Frozen and expired cubes keep as they are, and so does what was written anew together with its source.
+        """
+        self._flush()
+        roots = list(changed)
+        anew = {cube.id for cube in roots}
+        spoilt: dict[str, Cube] = {}
+        for root in roots:
+            seen, waiting = {root.id}, [root.id]
+            while waiting:
+                made = [cube for cube in self.tx.children(waiting) if _is_made_of(cube, waiting)]
+                fresh = [cube for cube in made if cube.id not in seen and cube.owner.tenant == root.owner.tenant]
+                waiting = [cube.id for cube in fresh]
+                seen.update(waiting)
+                for cube in fresh:
+                    life = cube.header.life
+                    is_kept = life.stale or life.state in ("frozen", "expired") or cube.id in anew
+                    if not is_kept and cube.id not in spoilt:
+                        header = replace(cube.header, life=replace(life, stale=True))
+                        why: dict[str, Json] = {"why": "stale", "source": root.id}
+                        spoilt[cube.id] = self.revise(cube, cube.payload, header, "state", why)
+        return list(spoilt.values())
+
+    def note(
+        self, op: EventOp, cube: Cube, *, version: int, seal: str, detail: Mapping[str, Json] | None = None
+    ) -> None:
+        self._append(op, cube.space, cube.id, cube.row, version, seal, dict(detail or {}))
+
+    def announce(self, detail: Mapping[str, Json]) -> Event:
+        """Write an entry about rules, which concerns no cube."""
+        return self._append("policy", "", "", 0, 0, "", dict(detail))
+
+    def _append(
+        self, op: EventOp, space: str, cube: str, row: int, version: int, seal: str, detail: dict[str, Json]
+    ) -> Event:
         self.seq += 1
-        said = detail or {}
         self.chain = chain_of(
             self.chain,
             seq=self.seq,
             time=self.now,
             op=op,
             actor=self.actor,
-            space=cube.space,
-            cube=cube.id,
-            row=cube.row,
+            space=space,
+            cube=cube,
+            row=row,
             version=version,
             hash=seal,
-            detail=said,
+            detail=detail,
         )
-        self.events.append(
-            Event(self.seq, self.now, op, self.actor, cube.space, cube.id, cube.row, version, seal, said, self.chain)
-        )
+        event = Event(self.seq, self.now, op, self.actor, space, cube, row, version, seal, detail, self.chain)
+        self.events.append(event)
+        return event
 
     def _flush(self) -> None:
         if self.created:
@@ -184,3 +260,7 @@ class Writer:
         if self.events:
             self.tx.append(self.events)
             self.events = []
+
+
+def _is_made_of(cube: Cube, ids: Sequence[str]) -> bool:
+    return any(parent.id in ids and parent.relation != "supersedes" for parent in cube.header.lineage.parents)

@@ -1,181 +1,338 @@
-"""Memories as one file of JSON lines: everything that is needed to have them again elsewhere.
+"""Memories as one file: everything that is needed to have them again elsewhere.
 
-The first line says what the file is, then comes one line a cube with all its versions, and the last line gives their
-number and the SHA-256 over every line before it, so that a cut or changed file is noticed before anything is written.
+A zip file of ``cubes.jsonl`` (one line a cube with all its versions), ``blobs/<SHA-256>``, ``journal.jsonl`` (what was
+done to these cubes, or the whole journal when everything is there), perhaps ``audit.jsonl`` and ``policy.json``, and
+last ``manifest.json`` with number, size and SHA-256 of everything. Equal content gives equal bytes. A cut or changed
+archive, or one that holds anything else, is noticed before anything is written.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from ..core.cube import Cube, cube_to_json, seal_hash
-from ..core.header import header_from_json
-from ..core.payload import Delta, State, canonical, payload_from_json
-from ..core.scope import Scope
-from ..errors import Damaged, StoreError, TooNew
-from .blobs import Blobs
+from ..core.clock import micros
+from ..core.cube import Cube, seal_hash
+from ..core.events import Event, Head
+from ..core.payload import Blob, Json, canonical
+from ..errors import Damaged, PinyonError, StoreError
+from ._archive_file import SCHEMA, VERSION, Manifest, OpenArchive, Progress, blobs_named, is_archive
+from ._archive_lines import Archived, Told, audit_line, cube_line, event_line, told_line, told_of
+from ._archive_take import Rescope, Taken, import_archive, may_add, restore_archive
+from ._archive_zip import FIRST, FORMAT, ArchiveLimits, Packer
+from .base import Engine
+from .blobs import Blobs, sync_folder
+from .side import AuditEntry
 
-__all__ = ["Archived", "blobs_of", "check_archive", "is_archive", "read_archive", "write_archive"]
+__all__ = [
+    "ArchiveLimits",
+    "Archived",
+    "Extras",
+    "Manifest",
+    "OpenArchive",
+    "Progress",
+    "Rescope",
+    "Taken",
+    "Told",
+    "blobs_of",
+    "check_archive",
+    "export_all",
+    "export_cubes",
+    "import_archive",
+    "is_archive",
+    "may_add",
+    "read_archive",
+    "restore_archive",
+]
 
-_FORMAT = "pinyon-archive"
-_VERSION = 1
+_PAGE = 500  # cubes a look at the store
+_TRIES = 2  # exports of everything beside writers, before these are asked to wait
+
+Redactor = Callable[[Cube], Cube | None]
+"""Returns a version with another payload or header, the same, or None to leave the whole cube out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Archived:
-    """A cube with its past.
+class Extras:
+    """What an archive may hold beside memories.
 
     Args:
-        cube: As it is now.
-        versions: As it was before, oldest first.
-        blobs: The bytes of its payload by SHA-256.
+        rules: What is ruled, as the settings of the store that the journal seals.
+        audit: What was asked for and decided; read once.
     """
 
-    cube: Cube
-    versions: tuple[Cube, ...] = ()
-    blobs: tuple[bytes, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
+    audit: Iterable[AuditEntry] = ()
 
 
-def write_archive(things: Iterable[Archived], path: Path) -> int:
-    """Write an archive beside its place and move it there when it is whole; return the number of cubes.
+def export_cubes(
+    engine: Engine,
+    cubes: Iterable[Cube],
+    path: Path,
+    *,
+    created: datetime,
+    redact: Redactor | None = None,
+    extras: Extras | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write cubes with their versions, what was done to them, and their blobs into an archive.
+
+    Args:
+        engine: Where they rest.
+        cubes: As the caller may see them, read once.
+        path: The archive; one that is there is replaced when the new one is whole.
+        created: Time to write into it.
+        redact: Asked for each version of each cube.
+        extras: What it holds beside them.
+        progress: Told of cubes as they are done; how many there are is not known, and said as 0.
 
     Raises:
         StoreError: It cannot be written.
     """
+    with _packing(path, engine.blobs) as packing, tempfile.TemporaryFile() as journal:
+        with packing.pack.member(FIRST) as put:
+            for cube in cubes:
+                thing = _with_past(engine, cube)
+                kept = thing if redact is None else _redacted(thing, redact)
+                if kept is not None:
+                    put(packing.line(kept))
+                    journal.writelines(map(told_line, kept.told))
+                    packing.events += len(kept.told)
+                if progress is not None:
+                    progress(packing.cubes, 0)
+        journal.seek(0)
+        with packing.pack.member("journal.jsonl") as put:
+            while piece := journal.read(2**20):
+                put(piece)
+        return packing.finish("part", engine.head(), created, extras or Extras())
+
+
+def export_all(
+    engine: Engine,
+    path: Path,
+    *,
+    created: datetime,
+    extras: Extras | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write everything of a store, with its whole journal, into an archive that `restore_archive` reads.
+
+    For whoever runs the store: nobody's rights are asked.
+
+    Args:
+        engine: The store.
+        path: The archive; one that is there is replaced when the new one is whole.
+        created: Time to write into it.
+        extras: What it holds beside memories.
+        progress: Told of entries of the journal as they are done.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    kept = extras or Extras()
+    kept = replace(kept, audit=list(kept.audit))  # it may be written more than once
+    for _ in range(_TRIES):
+        try:
+            return _export_all(engine, path, created, kept, progress)
+        except _Moved:
+            continue
+    with engine.transaction():  # writers wait
+        return _export_all(engine, path, created, kept, progress)
+
+
+class _Moved(Exception):
+    """Somebody wrote while everything was read."""
+
+
+def _export_all(engine: Engine, path: Path, created: datetime, extras: Extras, progress: Progress | None) -> Manifest:
+    with _packing(path, engine.blobs) as packing:
+        head = engine.head()
+        rules: dict[str, str] = {}
+        with packing.pack.member(FIRST) as put:
+            for page in _pages(_journal(engine, head)):
+                for thing in _created(engine, page):
+                    put(packing.line(thing))
+                if progress is not None:
+                    progress(page[-1].seq, head.seq)
+        with packing.pack.member("journal.jsonl") as put:
+            for event in _journal(engine, head):
+                put(event_line(event))
+                packing.events += 1
+                if event.op == "policy" and (value := engine.setting(key := str(event.detail.get("key")))) is not None:
+                    rules[key] = value
+        if engine.head() != head:
+            raise _Moved
+        return packing.finish("whole", head, created, replace(extras, rules={**extras.rules, **rules}))
+
+
+def _journal(engine: Engine, head: Head) -> Iterator[Event]:
+    after = 0
+    while after < head.seq:
+        events = engine.journal(after, min(_PAGE, head.seq - after))
+        if not events:
+            raise Damaged(f"the journal of {engine.location} misses the entries from {after + 1} on")
+        yield from events
+        after = events[-1].seq
+
+
+def _pages(events: Iterator[Event]) -> Iterator[list[Event]]:
+    while page := list(islice(events, _PAGE)):
+        yield page
+
+
+def _created(engine: Engine, page: Sequence[Event]) -> Iterator[Archived]:
+    """Yield the cubes that some entries created and that are still there, in order of their rows."""
+    rows = [event.row for event in page if event.seq == event.row]
+    cubes = engine.by_rows(rows)
+    past: dict[int, list[Cube]] = {}
+    for old in engine.past([row for row, cube in cubes.items() if cube.version > 1]):
+        past.setdefault(old.row, []).append(old)
+    for row in rows:
+        if row in cubes:
+            yield Archived(cubes[row], tuple(past.get(row, ())))
+
+
+def _with_past(engine: Engine, cube: Cube) -> Archived:
+    """Return a cube with its versions and what was done to it, up to the version that was read."""
+    versions = engine.versions(cube.id) if cube.version > 1 else []
+    told = [told_of(event) for event in engine.events_of(cube.id) if 0 < event.version <= cube.version]
+    return Archived(cube, tuple(old for old in versions if old.version < cube.version), told=tuple(told))
+
+
+def _redacted(thing: Archived, redact: Redactor) -> Archived | None:
+    """Return a cube as it may leave, sealed again from its first version that was changed."""
+    sealed: list[Cube] = []
+    parent = thing.chain[0].parent
+    for cube in thing.chain:
+        said = redact(cube)
+        if said is None:
+            return None
+        seal = seal_hash(said.payload, said.header, parent)
+        sealed.append(replace(cube, payload=said.payload, header=said.header, parent=parent, hash=seal))
+        parent = seal
+    seals = {cube.version: cube.hash for cube in sealed}
+    told = tuple(replace(each, hash=seals[each.version]) for each in thing.told if each.version in seals)
+    return Archived(sealed[-1], tuple(sealed[:-1]), told=told)
+
+
+class _Packing:
+    """An archive that is being written."""
+
+    def __init__(self, file: IO[bytes], blobs: Blobs) -> None:
+        self.pack = Packer(file)
+        self.cubes = self.versions = self.events = 0
+        self._blobs = blobs
+        self._named: dict[str, Blob] = {}
+
+    def line(self, thing: Archived) -> bytes:
+        """Return the line of a cube, and keep in mind what it names."""
+        self.cubes += 1
+        self.versions += len(thing.chain)
+        self._named |= {blob.sha256: blob for cube in thing.chain for blob in blobs_named(cube)}
+        return cube_line(thing)
+
+    def finish(self, extent: Literal["whole", "part"], head: Head, created: datetime, extras: Extras) -> Manifest:
+        """Write what comes after cubes and journal."""
+        for digest in sorted(self._named):
+            with self.pack.member(f"blobs/{digest}", is_packed=False) as put:
+                put(self._blobs.get(self._named[digest]))
+        audits = 0
+        entries = iter(extras.audit)
+        if (first := next(entries, None)) is not None:
+            with self.pack.member("audit.jsonl") as put:
+                for entry in chain((first,), entries):
+                    put(audit_line(entry))
+                    audits += 1
+        if extras.rules:
+            with self.pack.member("policy.json") as put:
+                put(canonical(dict(extras.rules)).encode())
+        counts: dict[str, Json] = {
+            "cubes": self.cubes,
+            "versions": self.versions,
+            "events": self.events,
+            "blobs": len(self._named),
+            "audit": audits,
+        }
+        said: dict[str, Json] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "schema": SCHEMA,
+            "created": micros(created),
+            "extent": extent,
+            "counts": counts,
+            "head": {"seq": head.seq, "chain": head.chain, "time": head.time},
+        }
+        self.pack.finish(said)
+        return Manifest(
+            VERSION, SCHEMA, created, extent, self.cubes, self.versions, self.events, len(self._named), head
+        )
+
+
+@contextmanager
+def _packing(path: Path, blobs: Blobs) -> Iterator[_Packing]:
+    """Give an archive to write, that takes its place when it is whole."""
+    with _aside(path) as file:
+        packing = _Packing(file, blobs)
+        try:
+            yield packing
+        finally:
+            packing.pack.close()
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file beside a path that takes its place when it is whole and has reached the disk."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(aside, "wb") as file:
-            number = _write(things, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+        sync_folder(path.absolute().parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, PinyonError):
+            raise
         raise StoreError(f"the archive {path} cannot be written: {error.strerror}") from error
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    return number
 
 
-def _write(things: Iterable[Archived], file: IO[bytes]) -> int:
-    seen = hashlib.sha256()
-    number = 0
-
-    def put(value: object) -> None:
-        line = canonical(value).encode() + b"\n"
-        seen.update(line)
-        file.write(line)
-
-    put({"format": _FORMAT, "version": _VERSION})
-    for thing in things:
-        line: dict[str, object] = {"cube": cube_to_json(thing.cube)}
-        if thing.versions:
-            line["versions"] = [cube_to_json(cube) for cube in thing.versions]
-        if thing.blobs:
-            line["blobs"] = [base64.b64encode(data).decode() for data in thing.blobs]
-        put(line)
-        number += 1
-    put({"end": number, "sha256": seen.hexdigest()})
-    return number
-
-
-def is_archive(head: bytes) -> bool:
-    """Return whether the first bytes of a file are those of an archive."""
-    return head.startswith(b'{"format":"pinyon-archive"')
-
-
-def check_archive(path: Path) -> int:
-    """Read an archive once without using it; return the number of its cubes.
+def check_archive(path: Path, *, limits: ArchiveLimits | None = None, progress: Progress | None = None) -> Manifest:
+    """Read an archive once without using it; return what it says of itself.
 
     Raises:
-        Damaged: It is cut off or was changed.
+        Damaged: It is cut off or was changed; the message names the member.
         TooNew: A later version of pinyon wrote it.
+        BadInput: It holds what no archive holds, or unpacks beyond the limits.
     """
-    seen = hashlib.sha256()
-    last = b""
-    with open(path, "rb") as file:
-        first = file.readline()
-        seen.update(first)
-        _check_first(path, first)
-        for line in file:
-            if last:
-                seen.update(last)
-            last = line
-    try:
-        end = json.loads(last)
-        if end["sha256"] == seen.hexdigest():
-            return int(end["end"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise Damaged(f"the archive {path} is cut off or was changed", hint="nothing was imported; take another copy")
+    with OpenArchive(path, limits) as archive:
+        archive.check(progress)
+        if archive.manifest.extent == "whole":
+            for _ in archive.changes():
+                pass
+        return archive.manifest
 
 
-def _check_first(path: Path, line: bytes) -> None:
-    try:
-        said = json.loads(line)
-        known = said["format"] == _FORMAT
-        version = int(said["version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path} is no archive of pinyon") from error
-    if not known:
-        raise Damaged(f"{path} is no archive of pinyon")
-    if version > _VERSION:
-        raise TooNew(f"the archive {path} has version {version}, this pinyon knows {_VERSION}")
-
-
-def read_archive(path: Path) -> Iterator[Archived]:
-    """Yield what an archive holds; check it first with `check_archive`.
+def read_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Iterator[Archived]:
+    """Yield what an archive holds, each cube with what was done to it; check it first with `check_archive`.
 
     Raises:
         Damaged: A cube in it does not match its seal.
     """
-    with open(path, "rb") as file:
-        file.readline()
-        for line in file:
-            said = json.loads(line)
-            if "cube" in said:
-                yield _archived(path, said)
-
-
-def _archived(path: Path, said: Mapping[str, object]) -> Archived:
-    try:
-        cubes = [_cube(data) for data in (*said.get("versions", ()), said["cube"])]  # type: ignore[misc]  # JSON lists
-        blobs = tuple(base64.b64decode(text) for text in said.get("blobs", ()))  # type: ignore[attr-defined]
-    except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"the archive {path} holds a line that is no cube") from error
-    for cube in cubes:
-        if seal_hash(cube.payload, cube.header, cube.parent) != cube.hash:
-            raise Damaged(f"cube {cube.id} in {path} does not match its seal")
-    return Archived(cubes[-1], tuple(cubes[:-1]), blobs)
-
-
-def _cube(data: Mapping[str, object]) -> Cube:
-    return Cube(
-        str(data["id"]),
-        0,
-        int(data["version"]),  # type: ignore[call-overload]  # a JSON number
-        str(data["space"]),
-        Scope(**data["owner"]),  # type: ignore[arg-type]
-        payload_from_json(data["payload"]),  # type: ignore[arg-type]
-        header_from_json(data["header"]),  # type: ignore[arg-type]
-        datetime.fromisoformat(str(data["created"])),
-        datetime.fromisoformat(str(data["updated"])),
-        str(data["hash"]),
-        str(data["parent"]),
-    )
+    with OpenArchive(path, limits) as archive:
+        yield from map(archive.told, archive.cubes())
 
 
 def blobs_of(cube: Cube, blobs: Blobs) -> tuple[bytes, ...]:
     """Return the bytes of a cube's payload."""
-    if isinstance(cube.payload, (State, Delta)):
-        return tuple(blobs.get(blob) for blob in cube.payload.blobs)
-    return ()
+    return tuple(blobs.get(blob) for blob in blobs_named(cube))

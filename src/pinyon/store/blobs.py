@@ -10,8 +10,12 @@ from typing import Protocol
 
 from ..core.payload import Blob
 from ..errors import Damaged, NotFound, StoreError
+from ._cipher import Keys
 
-__all__ = ["Blobs", "FileBlobs", "MemoryBlobs"]
+__all__ = ["PURPOSE", "Blobs", "FileBlobs", "MemoryBlobs"]
+
+PURPOSE = "blob"
+"""What sealed blobs are sealed for; that one lies in the place of another is seen by its SHA-256."""
 
 
 class Blobs(Protocol):
@@ -63,10 +67,12 @@ class FileBlobs:
 
     Args:
         folder: Made when the first blob comes.
+        keys: Seal the blobs, and their names too; none leaves both as they are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: Keys | None = None) -> None:
         self._folder = folder
+        self._keys = keys
 
     def put(self, data: bytes, *, role: str = "tensors") -> Blob:
         """Keep bytes and return their name; on return they have reached the disk.
@@ -77,13 +83,13 @@ class FileBlobs:
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data), role=role)
         path = self._path(blob)
         try:
-            if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == blob.sha256:
+            if path.exists() and self._holds(path, blob):
                 return blob
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(data)
+                    file.write(data if self._keys is None else self._keys.blobs.seal(data, PURPOSE))
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(aside, path)
@@ -103,9 +109,11 @@ class FileBlobs:
             Damaged: The file's bytes do not hash to its name.
         """
         try:
-            data = self._path(blob).read_bytes()
+            data = self._read(self._path(blob))
         except FileNotFoundError as error:
             raise NotFound(f"there is no blob {blob.sha256}") from error
+        except Damaged as error:
+            raise Damaged(f"the blob {blob.sha256} was changed on disk") from error
         except OSError as error:
             raise StoreError(f"the blob {blob.sha256} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != blob.sha256:
@@ -116,8 +124,21 @@ class FileBlobs:
         """Drop bytes; dropping what is not here is no error."""
         self._path(blob).unlink(missing_ok=True)
 
+    def _read(self, path: Path) -> bytes:
+        if self._keys is None:
+            return path.read_bytes()
+        with open(path, "rb") as file:
+            return bytes(self._keys.blobs.opened(file, PURPOSE))
+
+    def _holds(self, path: Path, blob: Blob) -> bool:
+        try:
+            return hashlib.sha256(self._read(path)).hexdigest() == blob.sha256
+        except Damaged:
+            return False
+
     def _path(self, blob: Blob) -> Path:
-        return self._folder / blob.sha256[:2] / blob.sha256
+        name = blob.sha256 if self._keys is None else self._keys.name(blob.sha256)
+        return self._folder / name[:2] / name
 
 
 def sync_folder(folder: Path) -> None:

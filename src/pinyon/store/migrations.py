@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+from ..core.header import Header, Rights, header_from_json
+from . import _sqlite_audit, _sqlite_jobs
+from ._derived import parents_of
+from ._rights import code_of
+from ._rows import dates_of
+from ._schema import APPLICATION_ID, CUBES, FIRST, SCHEMA_VERSION, SECOND, VERSIONS, statements
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA_VERSION", "Migration"]
 
-APPLICATION_ID = 0x50494E59
-"""Marks a SQLite file as ours ("PINY")."""
+_PAGE = 1000  # cubes a step
+_TOLD = tuple(
+    f'"{name}"' for name in (*(f.name for f in fields(Rights)), *("state", "stale", "valid_to", "expires"), "parents")
+)
+"""Keys one of which stands in every header that says something about rights, lineage, or the times of a life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,89 +32,63 @@ class Migration:
     apply: Callable[[sqlite3.Connection], None]
 
 
-def _first_schema(db: sqlite3.Connection) -> None:
-    for statement in _FIRST.split(";\n"):
-        if statement.strip():
+def _run(schema: str) -> Callable[[sqlite3.Connection], None]:
+    def apply(db: sqlite3.Connection) -> None:
+        for statement in statements(schema):
             db.execute(statement)
 
+    return apply
 
-_FIRST = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE cubes (
-    row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    version INTEGER NOT NULL,
-    space TEXT NOT NULL,
-    tenant TEXT, user TEXT, agent TEXT, session TEXT,
-    kind TEXT NOT NULL,
-    state TEXT NOT NULL,
-    thread TEXT, position INTEGER, speaker TEXT, source TEXT,
-    time INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    updated INTEGER NOT NULL,
-    content TEXT NOT NULL,
-    payload TEXT,
-    header TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    parent TEXT NOT NULL
-) STRICT;
-CREATE INDEX cubes_by_time ON cubes (space, time);
-CREATE INDEX cubes_by_thread ON cubes (thread, position) WHERE thread IS NOT NULL;
-CREATE TABLE versions (
-    id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    session TEXT,
-    updated INTEGER NOT NULL,
-    content TEXT NOT NULL,
-    payload TEXT,
-    header TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    parent TEXT NOT NULL,
-    PRIMARY KEY (id, version)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    time INTEGER NOT NULL,
-    op TEXT NOT NULL,
-    tenant TEXT, user TEXT, agent TEXT, session TEXT,
-    space TEXT NOT NULL,
-    cube TEXT NOT NULL,
-    row INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    hash TEXT NOT NULL,
-    detail TEXT,
-    chain TEXT NOT NULL
-) STRICT;
-CREATE INDEX events_by_row ON events (row) WHERE row <> seq;
-CREATE TABLE forgotten (id TEXT PRIMARY KEY, row INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE facets (
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    row INTEGER NOT NULL,
-    number REAL,
-    PRIMARY KEY (key, value, row)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX facets_by_row ON facets (row);
-CREATE INDEX facets_by_number ON facets (key, number, row) WHERE number IS NOT NULL;
-CREATE TABLE sources (
-    space TEXT NOT NULL, tenant TEXT NOT NULL, user TEXT NOT NULL, agent TEXT NOT NULL,
-    key TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    cubes INTEGER NOT NULL,
-    PRIMARY KEY (space, tenant, user, agent, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE embedders (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE vectors (
-    embedder INTEGER NOT NULL,
-    row INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (embedder, row)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE migrations (name TEXT PRIMARY KEY, applied INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("first schema", _first_schema),)
+def _time_and_rights(db: sqlite3.Connection) -> None:
+    for schema in (SECOND, CUBES, VERSIONS):
+        _run(schema)(db)
+    for row, header in _headers(db):
+        db.execute(
+            "UPDATE cubes SET rights = ?, state = ?, expires = ?, until = ? WHERE row = ?",
+            (code_of(db, header.rights), header.life.standing, *dates_of(header.life), row),
+        )
+        db.executemany("INSERT OR IGNORE INTO parents VALUES (?, ?)", [(id, row) for id in parents_of(header)])
+    _date_versions(db)
+    db.execute("CREATE INDEX versions_by_next ON versions (next, seq)")
+
+
+def _headers(db: sqlite3.Connection) -> Iterator[tuple[int, Header]]:
+    """Yield the headers that say something the columns lack; one that cannot be read is left to the check."""
+    last = -1
+    while page := db.execute(
+        "SELECT row, header FROM cubes WHERE row > ? ORDER BY row LIMIT ?", (last, _PAGE)
+    ).fetchall():
+        last = page[-1][0]
+        for row, text in page:
+            if any(key in text for key in _TOLD):
+                try:
+                    yield row, header_from_json(json.loads(text))
+                except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError):
+                    continue
+
+
+def _date_versions(db: sqlite3.Connection) -> None:
+    """Say of each earlier version which entry made it, and which made the one after it."""
+    last = ""
+    while ids := db.execute(
+        "SELECT DISTINCT id, row FROM versions WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
+    ).fetchall():
+        last = ids[-1][0]
+        for id, row in ids:
+            made = db.execute(
+                "SELECT version, seq FROM events WHERE seq = ?1 OR (row = ?1 AND row <> seq) ORDER BY seq", (row,)
+            ).fetchall()
+            db.executemany(
+                "UPDATE versions SET seq = ?, next = ? WHERE id = ? AND version = ?",
+                [(seq, after, id, version) for (version, seq), (_, after) in itertools.pairwise(made)],
+            )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("first schema", _run(FIRST)),
+    Migration("time and rights", _time_and_rights),
+    Migration("usage and jobs", _run(_sqlite_jobs.SCHEMA)),
+    Migration("audit", _run(_sqlite_audit.SCHEMA)),
+)
 """In order; a database's ``user_version`` is the number of them that it has seen."""
-
-SCHEMA_VERSION = len(MIGRATIONS)

@@ -100,11 +100,15 @@ class UsageTable(Protocol):
         ...
 
     def change(self, rows: Sequence[int], change: Callable[[Mapping[int, Usage]], Mapping[int, Usage]]) -> None:
-        """Read, change and write the usage of rows in one transaction, with nobody in between."""
+        """Read, change and write the usage of rows in one transaction; what the answer leaves out stays as it is."""
         ...
 
     def every(self, after: int, limit: int) -> list[tuple[int, Usage]]:
         """Return rows with their usage, ascending from just after a row."""
+        ...
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Drop the usage of rows whose cubes are forgotten."""
         ...
 
 
@@ -154,7 +158,11 @@ class Job:
 
 
 class JobTable(Protocol):
-    """Jobs; every call is one transaction, safe against other workers and processes."""
+    """Jobs; every call is one transaction, safe against other workers and processes.
+
+    A call made inside `Engine.transaction` by the same thread takes part in that transaction, so that an effect and the
+    end of its job are written together or not at all.
+    """
 
     def add(self, jobs: Sequence[Job]) -> list[Job]:
         """Queue jobs; one whose key is taken by a waiting or running job of its kind is returned as that one."""
@@ -163,12 +171,17 @@ class JobTable(Protocol):
     def lease(self, worker: str, kinds: Sequence[str], now: datetime, until: datetime, limit: int) -> list[Job]:
         """Take free jobs that are due: waiting ones, and running ones whose lease has run out.
 
-        One that has been begun `most_attempts` times becomes dead instead.
+        The highest priority first, then the earliest due, then the oldest. One that has been begun `most_attempts`
+        times becomes dead instead, and one that its vanished worker was asked to stop becomes cancelled.
         """
         ...
 
     def change(self, id: int, worker: str, change: Callable[[Job], Job]) -> Job | None:
-        """Read, change and write a job while this worker holds it (an empty name asks for no holder); else None."""
+        """Read, change and write a job while this worker holds it (an empty name asks for no holder); else None.
+
+        Raises:
+            Conflict: Another waiting or running job has its key.
+        """
         ...
 
     def get(self, id: int) -> Job | None:
@@ -180,7 +193,7 @@ class JobTable(Protocol):
         ...
 
     def counts(self) -> dict[JobState, int]:
-        """Return how many jobs stand where."""
+        """Return how many jobs stand where; every state has its number."""
         ...
 
     def remove(self, ids: Sequence[int]) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,23 +21,33 @@ from numpy.typing import NDArray
 from ..core.clock import micros
 from ..core.cube import Cube
 from ..core.events import Changes, Event, Head
-from ..core.payload import canonical
+from ..core.header import Rights
 from ..core.scope import Scope
-from ..core.where import View, facets
+from ..core.where import View
 from ..errors import StoreError
 from ._audit import audit
+from ._cipher import Keys
 from ._connections import Connections, check_schema
-from ._rows import CUBE_COLUMNS, EVENT_COLUMNS, VALUE_COLUMNS, cube_of, event_of, values_of
+from ._rights import KnownRights
+from ._rows import CUBE_COLUMNS, EVENT_COLUMNS, PAST_COLUMNS, cube_of, event_of
 from ._said import plainly
-from ._sql import clauses
-from .base import Place, SourceMark, VectorRows
+from ._sql import clauses, today
+from ._sqlite_audit import SqliteAudit
+from ._sqlite_jobs import SqliteJobs, SqliteUsage
+from ._sqlite_transaction import SqliteTransaction, children_in, head_of, marks, parts, walls
+from .base import SourceMark, VectorRows
 from .blobs import FileBlobs
 from .migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 __all__ = ["Durability", "SqliteEngine"]
 
 Durability = Literal["full", "normal"]
-_MOST_VARIABLES = 500  # ids per statement, below SQLite's oldest limit of 999
+_SPACES = """
+WITH RECURSIVE named(space) AS (
+    SELECT min(space) FROM cubes
+    UNION ALL SELECT (SELECT min(space) FROM cubes WHERE space > named.space) FROM named WHERE space IS NOT NULL
+) SELECT space FROM named WHERE space IS NOT NULL
+"""
 
 
 class SqliteEngine:
@@ -44,24 +56,30 @@ class SqliteEngine:
     Args:
         path: The file; made with its folder when absent. Blobs lie in ``<file>.blobs``.
         durability: ``full`` survives loss of power, ``normal`` survives a killed process and is faster.
+        keys: Of an encrypted file, as `Vault.keys` gives them; None for a plain one.
 
     Raises:
         Damaged: The file is no sound pinyon database.
         TooNew: It was written by a later version.
         Busy: Another process holds it for over a minute.
         StoreError: The disk is full or the folder cannot be written.
+        WrongKey: The file is encrypted and there are no keys, or the other way round.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "full") -> None:
+    def __init__(self, path: Path, *, durability: Durability = "full", keys: Keys | None = None) -> None:
         self._path = path
-        self.blobs = FileBlobs(path.with_name(path.name + ".blobs"))
+        self.blobs = FileBlobs(path.with_name(path.name + ".blobs"), keys)
         with plainly(path):
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._connections = Connections(path, durability)
+            self._connections = Connections(path, durability, b"" if keys is None else keys.database)
+            self._rights = KnownRights()
             self._migrate()
             found = self._connections.db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
         self.identity: str = found[0]
+        self._audit = SqliteAudit(self._connections)
+        self._usage = SqliteUsage(self._connections)
+        self._jobs = SqliteJobs(self._connections)
 
     @property
     def location(self) -> str:
@@ -73,10 +91,31 @@ class SqliteEngine:
         """Whether the file or its folder may not be written; every write raises `StoreError` then."""
         return self._connections.is_read_only
 
+    @property
+    def audit(self) -> SqliteAudit:
+        """What was asked for and decided."""
+        return self._audit
+
+    @property
+    def usage(self) -> SqliteUsage:
+        """How much each cube is used."""
+        return self._usage
+
+    @property
+    def jobs(self) -> SqliteJobs:
+        """Work that survives the process."""
+        return self._jobs
+
     def _migrate(self) -> None:
         db = self._connections.db
-        if check_schema(db, self._path) == SCHEMA_VERSION:
+        found = check_schema(db, self._path)
+        if found == SCHEMA_VERSION:
             return
+        if found and self.is_read_only:
+            raise StoreError(
+                f"{self._path} has schema {found}, needs {SCHEMA_VERSION}, and cannot be written",
+                hint="open it once where it can be written",
+            )
         db.execute("BEGIN IMMEDIATE")
         try:
             done = db.execute("PRAGMA user_version").fetchone()[0]
@@ -93,13 +132,13 @@ class SqliteEngine:
             raise
 
     @contextmanager
-    def transaction(self) -> Iterator[_SqliteTransaction]:
+    def transaction(self) -> Iterator[SqliteTransaction]:
         """Hold the database for writing; leaving by an exception undoes everything."""
         with self._connections.writing, plainly(self._path):
             db = self._connections.db
             db.execute("BEGIN IMMEDIATE")
             try:
-                yield _SqliteTransaction(db)
+                yield SqliteTransaction(db)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -109,7 +148,7 @@ class SqliteEngine:
     def head(self) -> Head:
         """Return the end of the journal."""
         with self._connections.reading() as db:
-            return _head(db)
+            return head_of(db)
 
     def get(self, id: str, view: View) -> Cube | None:
         """Return a cube that the caller may see, in any state of its life."""
@@ -118,25 +157,43 @@ class SqliteEngine:
 
     def matching(self, prefix: str, view: View, limit: int) -> list[Cube]:
         """Return cubes whose id begins with a prefix, in order of id."""
-        sql, values = clauses(view)
         upper = prefix + "\U0010ffff"
-        return self._cubes(f"WHERE id >= ? AND id < ? AND {sql} ORDER BY id LIMIT ?", [prefix, upper, *values, limit])
+        with self._connections.snapshot() as db:
+            known = self._known(db)
+            sql, values = clauses(view, known)
+            rest = f"WHERE id >= ? AND id < ? AND {sql} ORDER BY id LIMIT ?"
+            found = self._cubes(db, rest, [prefix, upper, *values, limit])
+            if view.at is not None:
+                found += self._past(db, view, known, "AND v.id >= ? AND v.id < ?", [prefix, upper])
+                found.sort(key=lambda cube: cube.id)
+        return found[:limit]
 
     def find(self, view: View, *, newest_first: bool, limit: int, after: tuple[int, int] | None) -> list[Cube]:
         """Return cubes in order of time, from just after a cursor (time in microseconds, row)."""
-        sql, values = clauses(view)
         way, sign = ("DESC", "<") if newest_first else ("ASC", ">")
-        if after is not None:
-            sql += f" AND (time, row) {sign} (?, ?)"
-            values = [*values, *after]
-        return self._cubes(f"WHERE {sql} ORDER BY time {way}, row {way} LIMIT ?", [*values, limit])
+        cursor, place = ("", []) if after is None else (f" AND (time, row) {sign} (?, ?)", [*after])
+        with self._connections.snapshot() as db:
+            known = self._known(db)
+            sql, values = clauses(view, known)
+            rest = f"WHERE {sql}{cursor} ORDER BY time {way}, row {way} LIMIT ?"
+            found = self._cubes(db, rest, [*values, *place, limit])
+            if view.at is not None:
+                for cube in self._past(db, view, known):
+                    key = micros(cube.time), cube.row
+                    if after is None or (key < after if newest_first else key > after):
+                        found.append(cube)
+        return _in_time(found, newest_first)[:limit] if view.at is not None else found
 
     def containing(self, text: str, view: View, limit: int) -> list[Cube]:
         """Return cubes whose text contains another, letter for letter, newest first."""
-        sql, values = clauses(view)
-        return self._cubes(
-            f"WHERE {sql} AND instr(content, ?) > 0 ORDER BY time DESC, row DESC LIMIT ?", [*values, text, limit]
-        )
+        with self._connections.snapshot() as db:
+            known = self._known(db)
+            sql, values = clauses(view, known)
+            rest = f"WHERE {sql} AND instr(content, ?) > 0 ORDER BY time DESC, row DESC LIMIT ?"
+            found = self._cubes(db, rest, [*values, text, limit])
+            if view.at is not None:
+                found += self._past(db, view, known, "AND instr(v.content, ?) > 0", [text])
+        return _in_time(found, newest_first=True)[:limit] if view.at is not None else found
 
     def setting(self, key: str) -> str | None:
         """Return a note that the store keeps about itself."""
@@ -151,23 +208,35 @@ class SqliteEngine:
 
     def rows(self, view: View) -> NDArray[np.int64]:
         """Return the rows of all cubes of a view, ascending."""
-        sql, values = clauses(view)
-        with self._connections.reading() as db:
+        with self._connections.snapshot() as db:
+            known = self._known(db)
+            sql, values = clauses(view, known)
             found = db.execute(f"SELECT row FROM cubes WHERE {sql} ORDER BY row", values)
-            return np.fromiter((row for (row,) in found), dtype=np.int64)
+            rows = np.fromiter((row for (row,) in found), dtype=np.int64)
+            if view.at is not None:
+                rows = np.sort(np.append(rows, [cube.row for cube in self._past(db, view, known)]).astype(np.int64))
+        return rows
 
     def count(self, view: View) -> int:
         """Return the number of cubes of a view."""
-        sql, values = clauses(view)
-        with self._connections.reading() as db:
-            return int(db.execute(f"SELECT count(*) FROM cubes WHERE {sql}", values).fetchone()[0])
+        with self._connections.snapshot() as db:
+            known = self._known(db)
+            sql, values = clauses(view, known)
+            number = int(db.execute(f"SELECT count(*) FROM cubes WHERE {sql}", values).fetchone()[0])
+            return number if view.at is None else number + len(self._past(db, view, known))
 
-    def by_rows(self, rows: Sequence[int]) -> dict[int, Cube]:
+    def by_rows(self, rows: Sequence[int], at: int | None = None) -> dict[int, Cube]:
         """Return cubes by their rows, whoever owns them: for indexes, never for callers."""
         out: dict[int, Cube] = {}
-        for part in _parts(rows):
-            for cube in self._cubes(f"WHERE row IN ({_marks(part)})", part):
-                out[cube.row] = cube
+        with self._connections.snapshot() as db:
+            for part in parts([int(row) for row in rows]):
+                listed = f"row IN ({marks(part)})"
+                if at is None:
+                    found = self._cubes(db, f"WHERE {listed}", part)
+                else:
+                    found = self._cubes(db, f"WHERE {listed} AND seq <= ?", [*part, at])
+                    found += self._earlier(db, f"c.{listed} AND v.seq <= ? AND v.next > ?", [*part, at, at])
+                out.update((cube.row, cube) for cube in found)
         return out
 
     def journal(self, after: int, limit: int) -> list[Event]:
@@ -182,21 +251,40 @@ class SqliteEngine:
             found = db.execute("SELECT seq, row, chain FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
             entries = found.fetchall()
         last = entries[-1] if entries else (after, 0, "")
-        return Changes(tuple(dict.fromkeys(row for _, row, _ in entries)), len(entries), last[0], last[2])
+        return Changes(tuple(dict.fromkeys(row for _, row, _ in entries if row)), len(entries), last[0], last[2])
 
     def versions(self, id: str) -> list[Cube]:
         """Return the earlier versions of a cube, oldest first."""
-        names = ", ".join(
-            f"v.{n}"
-            if n in ("version", "session", "updated", "content", "payload", "header", "hash", "parent")
-            else f"c.{n}"
-            for n in CUBE_COLUMNS.split(", ")
-        )
         with self._connections.reading() as db:
-            found = db.execute(
-                f"SELECT {names} FROM versions v JOIN cubes c ON c.id = v.id WHERE v.id = ? ORDER BY v.version", (id,)
-            )
-            return [cube_of(values) for values in found]
+            return self._earlier(db, "c.id = ? ORDER BY v.version", [id])
+
+    def past(self, rows: Sequence[int]) -> list[Cube]:
+        """Return the earlier versions of rows, in order of row and version."""
+        with self._connections.snapshot() as db:
+            return [
+                cube
+                for part in parts(sorted({int(row) for row in rows}))
+                for cube in self._earlier(db, f"c.row IN ({marks(part)}) ORDER BY c.row, v.version", part)
+            ]
+
+    def children(self, ids: Sequence[str]) -> list[Cube]:
+        """Return the cubes that name one of the ids among their parents, in order of row."""
+        with self._connections.snapshot() as db:
+            return children_in(db, ids)
+
+    def seq_at(self, moment: datetime) -> int:
+        """Return the number of the last entry of the journal not after a moment; the times of entries never fall."""
+        wanted = micros(moment)
+        with self._connections.snapshot() as db:
+            low, high = 0, head_of(db).seq
+            while low < high:
+                middle = (low + high + 1) // 2
+                found = db.execute("SELECT max(seq), time FROM events WHERE seq <= ?", (middle,)).fetchone()
+                if found[0] is None or found[1] <= wanted:
+                    low = middle
+                else:
+                    high = middle - 1
+        return low
 
     def events_of(self, id: str) -> list[Event]:
         """Return the journal of one cube that is still there."""
@@ -210,12 +298,19 @@ class SqliteEngine:
             )
             return [event_of(values) for values in rows]
 
-    def spaces(self, scope: Scope) -> list[str]:
-        """Return the spaces in which the caller may see a cube."""
-        sql, values = clauses(View(scope=scope), spaces=False)
-        with self._connections.reading() as db:
-            found = db.execute(f"SELECT DISTINCT space FROM cubes WHERE {sql} ORDER BY space", values)
-            return [name for (name,) in found]
+    def spaces(self, view: View) -> list[str]:
+        """Return the spaces of the whole store in which the view's caller sees any cube."""
+        with self._connections.snapshot() as db:
+            known = self._known(db)
+            every = tuple(name for (name,) in db.execute(_SPACES))
+            seen: set[str] = set()
+            if view.at is not None:
+                seen.update(cube.space for cube in self._past(db, replace(view, spaces=every), known))
+            for name in every:
+                sql, values = clauses(replace(view, spaces=(name,)), known)
+                if name not in seen and db.execute(f"SELECT 1 FROM cubes WHERE {sql} LIMIT 1", values).fetchone():
+                    seen.add(name)
+        return sorted(seen)
 
     def source(self, space: str, owner: Scope, key: str) -> SourceMark | None:
         """Return what is known of a source by its name."""
@@ -230,7 +325,7 @@ class SqliteEngine:
             found = db.execute(
                 "SELECT key, digest, cubes FROM sources"
                 f" WHERE space = ? AND tenant = ? AND user = ? AND agent = ? AND {test} ORDER BY key LIMIT 1",
-                (space, *_walls(owner), value),
+                (space, *walls(owner), value),
             ).fetchone()
         return None if found is None else SourceMark(*found)
 
@@ -238,11 +333,11 @@ class SqliteEngine:
         """Return the vectors of an embedder for these rows, ascending; rows without one are missing."""
         found: list[tuple[int, int, bytes]] = []
         with self._connections.reading() as db:
-            for part in _parts(sorted(rows)):
+            for part in parts(sorted(rows)):
                 found.extend(
                     db.execute(
                         "SELECT row, version, data FROM vectors WHERE embedder ="
-                        f" (SELECT id FROM embedders WHERE fingerprint = ?) AND row IN ({_marks(part)}) ORDER BY row",
+                        f" (SELECT id FROM embedders WHERE fingerprint = ?) AND row IN ({marks(part)}) ORDER BY row",
                         [fingerprint, *part],
                     )
                 )
@@ -255,12 +350,14 @@ class SqliteEngine:
 
     def missing_vectors(self, fingerprint: str, limit: int) -> list[Cube]:
         """Return text cubes that have no vector of this embedder for their present version."""
-        return self._cubes(
-            "AS c WHERE kind = 'text' AND NOT EXISTS (SELECT 1 FROM vectors AS v WHERE v.embedder ="
-            " (SELECT id FROM embedders WHERE fingerprint = ?) AND v.row = c.row AND v.version = c.version)"
-            " ORDER BY row LIMIT ?",
-            [fingerprint, limit],
-        )
+        with self._connections.reading() as db:
+            return self._cubes(
+                db,
+                "AS c WHERE kind = 'text' AND NOT EXISTS (SELECT 1 FROM vectors AS v WHERE v.embedder ="
+                " (SELECT id FROM embedders WHERE fingerprint = ?) AND v.row = c.row AND v.version = c.version)"
+                " ORDER BY row LIMIT ?",
+                [fingerprint, limit],
+            )
 
     def fingerprints(self) -> dict[str, int]:
         """Return the embedders whose vectors are here, with their numbers of vectors."""
@@ -308,162 +405,34 @@ class SqliteEngine:
         """Close every connection of this process."""
         self._connections.close()
 
-    def _cubes(self, rest: str, values: Sequence[object]) -> list[Cube]:
-        with self._connections.reading() as db:
-            return [cube_of(row) for row in db.execute(f"SELECT {CUBE_COLUMNS} FROM cubes {rest}", list(values))]
+    def _known(self, db: sqlite3.Connection) -> Mapping[int, Rights]:
+        return self._rights.read(db, is_committed=not self._connections.is_writing)
 
+    def _cubes(self, db: sqlite3.Connection, rest: str, values: Sequence[object]) -> list[Cube]:
+        return [cube_of(row) for row in db.execute(f"SELECT {CUBE_COLUMNS} FROM cubes {rest}", list(values))]
 
-class _SqliteTransaction:
-    """Write access, between BEGIN IMMEDIATE and COMMIT."""
+    def _earlier(self, db: sqlite3.Connection, test: str, values: Sequence[object]) -> list[Cube]:
+        """Return earlier versions ``v`` of cubes ``c`` that are still there."""
+        sql = f"SELECT {PAST_COLUMNS} FROM cubes AS c JOIN versions AS v ON v.id = c.id WHERE {test}"
+        return [cube_of(row) for row in db.execute(sql, list(values))]
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def head(self) -> Head:
-        return _head(self._db)
-
-    def live(self, ids: Sequence[str]) -> dict[str, Cube]:
-        out: dict[str, Cube] = {}
-        for part in _parts(ids):
-            for values in self._db.execute(f"SELECT {CUBE_COLUMNS} FROM cubes WHERE id IN ({_marks(part)})", part):
-                cube = cube_of(values)
-                out[cube.id] = cube
-        return out
-
-    def spent(self, ids: Sequence[str]) -> set[str]:
-        found: set[str] = set()
-        for part in _parts(ids):
-            rows = self._db.execute(f"SELECT id FROM forgotten WHERE id IN ({_marks(part)})", part)
-            found.update(id for (id,) in rows)
-        return found
-
-    def ends(self, places: Sequence[Place]) -> dict[Place, int]:
-        out: dict[Place, int] = {}
-        for place in places:
-            found = self._db.execute(
-                f"SELECT position FROM cubes WHERE {_AT_PLACE} AND position IS NOT NULL ORDER BY position DESC LIMIT 1",
-                _at(place),
-            ).fetchone()
-            if found is not None:
-                out[place] = found[0]
-        return out
-
-    def standing(self, place: Place) -> list[Cube]:
-        rows = self._db.execute(
-            f"SELECT {CUBE_COLUMNS} FROM cubes WHERE {_AT_PLACE} ORDER BY position, row", _at(place)
+    def _past(
+        self,
+        db: sqlite3.Connection,
+        view: View,
+        known: Mapping[int, Rights],
+        more: str = "",
+        values: Sequence[object] = (),
+    ) -> list[Cube]:
+        """Return what a view at an earlier time admits of the cubes that have changed since, as they were then."""
+        sql, said = today(view, known)
+        found = db.execute(
+            f"SELECT {PAST_COLUMNS} FROM versions AS v CROSS JOIN cubes AS c ON c.row = v.row"
+            f" WHERE v.next > ? AND v.seq <= ? AND {sql} {more}",
+            [view.at, view.at, *said, *values],
         )
-        return [cube_of(values) for values in rows]
-
-    def insert(self, cubes: Sequence[Cube]) -> None:
-        self._db.executemany(
-            f"INSERT INTO cubes ({VALUE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            [values_of(cube) for cube in cubes],
-        )
-        self._facets(cubes)
-
-    def replace(self, cubes: Sequence[Cube]) -> None:
-        kept = "id, version, session, updated, content, payload, header, hash, parent"
-        for cube in cubes:
-            self._db.execute(f"INSERT INTO versions ({kept}) SELECT {kept} FROM cubes WHERE id = ?", (cube.id,))
-            v = values_of(cube)
-            self._db.execute(
-                "UPDATE cubes SET version=?, kind=?, state=?, thread=?, position=?, speaker=?, source=?, time=?,"
-                " updated=?, content=?, payload=?, header=?, hash=?, parent=? WHERE id=?",
-                (cube.version, *v[8:15], *v[16:22], cube.id),
-            )
-            self._db.execute("DELETE FROM facets WHERE row = ?", (cube.row,))
-        self._facets(cubes)
-
-    def _facets(self, cubes: Sequence[Cube]) -> None:
-        found = [(f.key, f.value, cube.row, f.number) for cube in cubes for f in facets(cube.header)]
-        if found:
-            self._db.executemany("INSERT INTO facets (key, value, row, number) VALUES (?,?,?,?)", found)
-
-    def erase(self, cubes: Sequence[Cube]) -> None:
-        for cube in cubes:
-            self._db.execute("DELETE FROM facets WHERE row = ?", (cube.row,))
-            self._db.execute("DELETE FROM versions WHERE id = ?", (cube.id,))
-            self._db.execute(
-                "DELETE FROM vectors WHERE row = ? AND embedder IN (SELECT id FROM embedders)", (cube.row,)
-            )
-            self._db.execute("DELETE FROM cubes WHERE id = ?", (cube.id,))
-            self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?, ?)", (cube.id, cube.row))
-            source = cube.header.provenance.source
-            if source is not None:
-                self._db.execute(
-                    "DELETE FROM sources WHERE space=? AND tenant=? AND user=? AND agent=? AND key=?",
-                    (cube.space, *_walls(cube.owner), source),
-                )
-
-    def append(self, events: Sequence[Event]) -> None:
-        self._db.executemany(
-            f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            [
-                (
-                    e.seq,
-                    micros(e.time),
-                    e.op,
-                    e.actor.tenant,
-                    e.actor.user,
-                    e.actor.agent,
-                    e.actor.session,
-                    e.space,
-                    e.cube,
-                    e.row,
-                    e.version,
-                    e.hash,
-                    canonical(dict(e.detail)) if e.detail else None,
-                    e.chain,
-                )
-                for e in events
-            ],
-        )
-
-    def mark_source(self, space: str, owner: Scope, mark: SourceMark) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO sources VALUES (?,?,?,?,?,?,?)",
-            (space, *_walls(owner), mark.key, mark.digest, mark.cubes),
-        )
-
-    def put_vectors(self, fingerprint: str, vectors: VectorRows) -> None:
-        find = "SELECT id FROM embedders WHERE fingerprint = ?"
-        found = self._db.execute(find, (fingerprint,)).fetchone()
-        if found is None:
-            self._db.execute("INSERT INTO embedders (fingerprint) VALUES (?)", (fingerprint,))
-            found = self._db.execute(find, (fingerprint,)).fetchone()
-        (number,) = found
-        data = np.ascontiguousarray(vectors.data, dtype=np.float16)
-        self._db.executemany(
-            "INSERT OR REPLACE INTO vectors (embedder, row, version, data)"
-            " SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM cubes WHERE row = ?2)",
-            [
-                (number, int(row), int(version), line.tobytes())
-                for row, version, line in zip(vectors.rows, vectors.versions, data, strict=True)
-            ],
-        )
+        return [cube for cube in map(cube_of, found) if view.where.matches(cube) and not view.is_over(cube)]
 
 
-_AT_PLACE = "thread = ? AND space = ? AND tenant IS ? AND user IS ? AND agent IS ?"
-
-
-def _at(place: Place) -> tuple[str | None, ...]:
-    return place.thread, place.space, place.tenant, place.user, place.agent
-
-
-def _walls(owner: Scope) -> tuple[str, str, str]:
-    """Return tenant, user and agent with NULL spelled as an empty text, which no name can be."""
-    return owner.tenant or "", owner.user or "", owner.agent or ""
-
-
-def _head(db: sqlite3.Connection) -> Head:
-    found = db.execute("SELECT seq, chain, time FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-    return Head() if found is None else Head(*found)
-
-
-def _parts(things: Sequence[object]) -> Iterator[list[object]]:
-    for start in range(0, len(things), _MOST_VARIABLES):
-        yield list(things[start : start + _MOST_VARIABLES])
-
-
-def _marks(things: Sequence[object]) -> str:
-    return ",".join("?" * len(things))
+def _in_time(cubes: list[Cube], newest_first: bool) -> list[Cube]:
+    return sorted(cubes, key=lambda cube: (micros(cube.time), cube.row), reverse=newest_first)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.cube import Cube, Draft, Version, seal_hash
-from ..core.events import Event, EventOp, Head, chain_of
-from ..core.payload import Blob, Delta, State, Text
+from ..core.access import Access, Action
+from ..core.cube import Cube, Draft, Version
+from ..core.events import Event, EventOp
+from ..core.header import Header
+from ..core.payload import Blob, Delta, Json, State
 from ..core.scope import Scope
 from ..core.where import View
-from ..errors import Damaged, NotFound
+from ..errors import Conflict, Denied, NotFound
+from ._check import Check, ruled
 from ._writer import Writer, is_same
-from .base import Engine, Placed, SourceMark, VectorRows
+from .base import Engine, Placed, SourceMark, Transaction, VectorRows
 
 __all__ = ["Store"]
 
@@ -30,7 +33,6 @@ class Store:
     """
 
     engine: Engine
-    _last: int = field(default=0, repr=False)
 
     def put(
         self,
@@ -42,11 +44,13 @@ class Store:
         embed: Callable[[Sequence[Cube]], tuple[str, NDArray[np.float16]] | None] | None = None,
         source: SourceMark | None = None,
         retire: str | None = None,
+        access: Access | None = None,
     ) -> list[Placed]:
         """Write drafts in one transaction.
 
-        A draft whose cube is there already is left alone, or becomes its next version where its header changed. What
-        is returned has reached the disk.
+        A draft whose cube is there already is left alone, or becomes its next version where its header changed; where
+        it says nothing of rights, those of the cube stay. A frozen cube never changes. What is returned has reached
+        the disk.
 
         Args:
             drafts: What to write, in order.
@@ -57,9 +61,16 @@ class Store:
                 when a background job is to do it.
             source: Mark that this source was read.
             retire: Archive every other live cube of this thread: the source was read again and no longer says them.
+            access: What the writer holds; None asks nothing.
+
+        Raises:
+            Denied: The writer may not write into this space, or not change a cube that is there already; nothing is
+                written.
         """
+        if access is not None:
+            _check_space(access, owner, space)
         with self.engine.transaction() as tx:
-            writer = Writer(tx, owner, space, now)
+            writer = Writer(tx, owner, space, now, access=access)
             placed = writer.put(drafts)
             changed = [p.cube for p in placed if p.outcome != "unchanged"]
             if retire is not None:
@@ -81,54 +92,155 @@ class Store:
         view: View,
         actor: Scope,
         now: datetime,
-        op: EventOp = "update",
+        op: EventOp = "overwrite",
+        action: Action = "write",
+        detail: Mapping[str, Json] | None = None,
+        expected: int | None = None,
         embed: Callable[[Sequence[Cube]], tuple[str, NDArray[np.float16]] | None] | None = None,
     ) -> Cube:
         """Write the next version of a cube in one transaction: read, change, write, with nobody in between.
 
+        Where its payload changes, everything that was made of it becomes stale in the same transaction.
+
         Args:
             id: Its id.
             change: Returns the cube with another payload or header; its other fields are ignored.
-            view: What the caller may change.
+            view: What the caller may see.
             actor: Who does it.
             now: Record time; taken as the journal's last time when it lies before it.
             op: What the journal calls it.
+            action: What the caller must be allowed to do with it.
+            detail: What else the journal is to say.
+            expected: Version that it must have now; None for any.
             embed: As for `put`.
 
         Raises:
             NotFound: There is no such cube for this caller.
+            Denied: The caller may not do this with it.
+            Conflict: It has another version than expected.
         """
         with self.engine.transaction() as tx:
-            old = tx.live([id]).get(id)
-            if old is None or not view.admits(old):
-                raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
-            wanted = change(old)
-            if is_same(old, wanted.payload, wanted.header):
+            writer = Writer(tx, actor, view.spaces[0], now)
+            old = _admitted(tx, id, view)
+            _check_allowed(view, old, action)
+            if expected is not None and old.version != expected:
+                raise Conflict(
+                    f"cube {id!r} has version {old.version}, expected {expected}", hint="read it again and decide anew"
+                )
+            cube = _revised(writer, old, change, op, detail or {})
+            if cube is old:
                 return old
-            writer = Writer(tx, actor, old.space, now)
-            cube = writer.revise(old, wanted.payload, wanted.header, op)
+            if cube.payload != old.payload:
+                writer.spoil([cube])
             writer.finish()
-            if embed is not None:
-                made = embed([cube])
-                if made is not None:
-                    tx.put_vectors(made[0], _vector_rows([cube], made[1]))
+            made = embed([cube]) if embed is not None else None
+            if made is not None:
+                tx.put_vectors(made[0], _vector_rows([cube], made[1]))
         return cube
 
-    def remove(self, ids: Iterable[str], *, view: View, actor: Scope, now: datetime) -> list[Cube]:
-        """Forget cubes in one transaction: payload, versions and vectors go, the journal keeps ids and seals.
+    def change(
+        self,
+        changes: Sequence[tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]],
+        *,
+        view: View,
+        actor: Scope,
+        now: datetime,
+        action: Action = "write",
+    ) -> list[Cube]:
+        """Update several cubes in one transaction, all of them or none.
+
+        Args:
+            changes: Id, what makes the next version of the present one, what the journal calls it and what else it
+                says, for each; a cube that is named twice is changed twice.
+            view: What the caller may see.
+            actor: Who does it.
+            now: Record time; taken as the journal's last time when it lies before it.
+            action: What the caller must be allowed to do with each.
+
+        Returns:
+            The cubes as each change left them, in order.
+
+        Raises:
+            NotFound: One of them is not there for this caller.
+            Denied: The caller may not do this with one of them.
+        """
+        out: list[Cube] = []
+        with self.engine.transaction() as tx:
+            writer = Writer(tx, actor, view.spaces[0], now)
+            latest: dict[str, Cube] = {}
+            anew: dict[str, Cube] = {}
+            for id, change, op, detail in changes:
+                old = latest.get(id) or _admitted(tx, id, view)
+                _check_allowed(view, old, action)
+                cube = latest[id] = _revised(writer, old, change, op, detail)
+                if cube.payload != old.payload:
+                    anew[id] = cube
+                out.append(cube)
+            writer.spoil(anew.values())
+            writer.finish()
+        return out
+
+    def rule(
+        self,
+        key: str,
+        value: str | Callable[[str | None], str],
+        *,
+        actor: Scope,
+        now: datetime,
+        detail: Mapping[str, Json],
+    ) -> str:
+        """Keep a setting that is a rule, and say so in the journal, in one transaction; return the setting.
+
+        Args:
+            key: Name of the setting.
+            value: What it is from now on, or what gives it from what it was; the journal keeps its SHA-256.
+            actor: Who rules.
+            now: Record time; taken as the journal's last time when it lies before it.
+            detail: What else the journal is to say.
+        """
+        with self.engine.transaction() as tx:
+            text = value if isinstance(value, str) else value(tx.setting(key))
+            writer = Writer(tx, actor, "", now)
+            tx.set_setting(key, text)
+            writer.announce({**detail, **ruled(key, text)})
+            writer.finish()
+        return text
+
+    def remove(
+        self,
+        ids: Iterable[str],
+        *,
+        view: View,
+        actor: Scope,
+        now: datetime,
+        detail: Mapping[str, Json] | None = None,
+    ) -> list[Cube]:
+        """Forget cubes in one transaction: payload, versions, vectors and usage go, the journal keeps ids and seals.
+
+        Args:
+            ids: Which.
+            view: What the caller may see.
+            actor: Who does it.
+            now: Record time; taken as the journal's last time when it lies before it.
+            detail: What else the journal is to say of each.
 
         Returns:
             The cubes that went; ids that the caller cannot see are passed over.
+
+        Raises:
+            Denied: The caller may not change one of them, or it is frozen; then none goes.
         """
         wanted = list(dict.fromkeys(ids))
         with self.engine.transaction() as tx:
             found = tx.live(wanted)
             gone = [found[id] for id in wanted if id in found and view.admits(found[id])]
+            for cube in gone:
+                _check_allowed(view, cube, "write")
             blobs = self._blobs(gone)
             if gone:
                 writer = Writer(tx, actor, view.spaces[0], now)
                 for cube in gone:
-                    writer.note("forget", cube, version=0, seal="")
+                    writer.note("forget", cube, version=0, seal="", detail=detail)
                 tx.erase(gone)
                 writer.finish()
         for blob in blobs:
@@ -180,7 +292,7 @@ class Store:
         return placed
 
     def history(self, id: str, view: View) -> list[Version]:
-        """Return every version of a cube, oldest first.
+        """Return everything that was done to a cube, oldest first; at a time, until then.
 
         Raises:
             NotFound: There is no such cube for this caller.
@@ -189,7 +301,8 @@ class Store:
         if current is None:
             raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
         cubes = {cube.version: cube for cube in [*self.engine.versions(id), current]}
-        return [Version(cubes.get(e.version), e.op, e.time, e.actor) for e in self.engine.events_of(id)]
+        events = [e for e in self.engine.events_of(id) if view.at is None or e.seq <= view.at]
+        return [Version(cubes.get(e.version), e.op, e.time, e.actor) for e in events]
 
     def journal(self, after: int = 0, *, batch: int = 2048) -> Iterator[Event]:
         """Yield the entries of the journal after a number, in order."""
@@ -198,99 +311,67 @@ class Store:
             after = events[-1].seq
 
     def check(self) -> list[str]:
-        """Return every problem found: engine, hash chain, seals, blobs; an empty list when all is sound."""
-        found = self.engine.problems()
-        latest: dict[int, Event] = {}
-        try:
-            found.extend(self._chain(latest))
-        except Damaged as error:
-            return [*found, error.message]
-        wrong = self._seals(latest)
-        if wrong:  # what others wrote in the meantime is no problem
-            last = max(e.seq for e in latest.values())
-            for row in {e.row for e in self.journal(last)}:
-                wrong.pop(row, None)
-        return found + [problem for row in sorted(wrong) for problem in wrong[row]]
+        """Return every problem found: engine, hash chain, seals, blobs, rules; an empty list when all is sound."""
+        return Check(self.engine).problems()
 
-    def _chain(self, latest: dict[int, Event]) -> Iterator[str]:
-        """Walk along the journal, keep the last entry of each row, and yield where the chain breaks."""
-        chain = Head().chain
-        expected = 1
-        for e in self.journal():
-            latest[e.row] = e
-            if e.seq != expected:
-                yield f"the journal misses the entries {expected} to {e.seq - 1}"
-            chain = chain_of(
-                chain,
-                seq=e.seq,
-                time=e.time,
-                op=e.op,
-                actor=e.actor,
-                space=e.space,
-                cube=e.cube,
-                row=e.row,
-                version=e.version,
-                hash=e.hash,
-                detail=e.detail,
-            )
-            if chain != e.chain:
-                yield f"entry {e.seq} of the journal does not follow from the one before it"
-                chain = e.chain
-            expected = e.seq + 1
 
-    def _seals(self, latest: dict[int, Event]) -> dict[int, list[str]]:
-        """Return what is wrong with each living row: the cube, its earlier versions, its blobs."""
-        found: dict[int, list[str]] = {}
-        rows = [row for row, e in latest.items() if e.version]
-        for start in range(0, len(rows), 1024):
-            part = rows[start : start + 1024]
-            cubes = self._readable(part, found)
-            for row in part:
-                if row not in found and (problems := list(self._wrong(latest[row], cubes.get(row)))):
-                    found[row] = problems
-        return found
+def _check_space(access: Access, owner: Scope, space: str) -> None:
+    """Refuse what may not be written into a space at all."""
+    may = access.reading(space, "write")
+    is_shared = owner.user is None and owner.agent is None
+    if may.is_barred:
+        rule = _barring(access, space)
+    elif may.is_ruled and not may.shared:
+        rule = "space"
+    elif not may.shared and is_shared:
+        rule = "default"
+    else:
+        return
+    raise Denied(f"nothing may be added to the space {space!r}: the rule {rule!r} forbids it")
 
-    def _readable(self, rows: Sequence[int], found: dict[int, list[str]]) -> dict[int, Cube]:
-        """Return the cubes of rows, and note those that cannot be read."""
-        try:
-            return self.engine.by_rows(rows)
-        except Damaged as error:
-            if len(rows) == 1:
-                found[rows[0]] = [error.message]
-                return {}
-        half = len(rows) // 2
-        return self._readable(rows[:half], found) | self._readable(rows[half:], found)
 
-    def _wrong(self, last: Event, cube: Cube | None) -> Iterator[str]:
-        if cube is None:
-            yield f"the journal names a cube of row {last.row} that is not there"
-        elif (cube.id, cube.version, cube.hash) != (last.cube, last.version, last.hash):
-            yield f"cube {cube.id} is not the version that the journal names"
-        elif seal_hash(cube.payload, cube.header, cube.parent) != cube.hash:
-            yield f"cube {cube.id} was changed behind pinyon's back: its seal does not match"
-        else:
-            yield from self._earlier(cube)
-            for blob in [] if isinstance(cube.payload, Text) else cube.payload.blobs:
-                try:
-                    self.engine.blobs.get(blob)
-                except (Damaged, NotFound) as error:
-                    yield f"cube {cube.id} lacks its {blob.role}: {error.message}"
+def _barring(access: Access, space: str) -> str:
+    """Return the rule that closes a space to a caller altogether."""
+    said = access.policy.space(space)
+    if said is None or access.is_named(said.rights.deny):
+        return "deny"
+    return access.failing(said.rights)
 
-    def _earlier(self, cube: Cube) -> Iterator[str]:
-        """Yield what is wrong with the versions before this one."""
-        if cube.version == 1:
-            return
-        try:
-            versions = {old.version: old for old in self.engine.versions(cube.id)}
-        except Damaged as error:
-            yield error.message
-            return
-        for e in self.engine.events_of(cube.id):
-            old = cube if e.version == cube.version else versions.get(e.version)
-            if old is None:
-                yield f"version {e.version} of cube {cube.id} is not there"
-            elif old.hash != e.hash or seal_hash(old.payload, old.header, old.parent) != old.hash:
-                yield f"version {e.version} of cube {cube.id} was changed behind pinyon's back: its seal does not match"
+
+def _admitted(tx: Transaction, id: str, view: View) -> Cube:
+    """Return a cube as it is now.
+
+    Raises:
+        NotFound: There is no such cube for this caller.
+    """
+    found = tx.live([id]).get(id)
+    if found is None or not view.admits(found):
+        raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
+    return found
+
+
+def _check_allowed(view: View, cube: Cube, action: Action) -> None:
+    said = view.allows(cube, action)
+    if not said.allowed:
+        verb = {"read": "read", "write": "changed", "share": "shared", "freeze": "frozen or thawed"}[action]
+        raise Denied(f"cube {cube.id!r} may not be {verb}: the rule {said.rule!r} forbids it")
+
+
+def _revised(
+    writer: Writer, old: Cube, change: Callable[[Cube], Cube], op: EventOp, detail: Mapping[str, Json]
+) -> Cube:
+    """Return the next version of a cube, or the cube itself when nothing would change."""
+    wanted = change(old)
+    header = wanted.header
+    if wanted.payload != old.payload and old.header.life.stale and header.life.stale:
+        header = _fresh(header)
+    if is_same(old, wanted.payload, header):
+        return old
+    return writer.revise(old, wanted.payload, header, op, detail)
+
+
+def _fresh(header: Header) -> Header:
+    return replace(header, life=replace(header.life, stale=False))
 
 
 def _vector_rows(cubes: Sequence[Cube], data: NDArray[np.float16]) -> VectorRows:

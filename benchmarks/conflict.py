@@ -1,0 +1,83 @@
+"""Measure what supersession without a model claims: on pairs written by hand, and on the talks of LoCoMo.
+
+Example:
+    python benchmarks/conflict.py
+    PINYON_DATA=... python benchmarks/conflict.py --show 30 --seed 7    # claims in LoCoMo to look at by eye
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+from _conflict_pairs import PAIRS
+
+from pinyon.core.cube import Draft
+from pinyon.core.header import Header, Life, Provenance
+from pinyon.core.payload import Text
+from pinyon.govern.conflict import Statement, Supersession, find_conflicts
+
+FIRST = datetime(2023, 1, 1, tzinfo=UTC)
+
+
+def said(text: str, speaker: str, time: datetime, order: int) -> Statement:
+    header = Header(provenance=Provenance(unit="turn", speaker=speaker), life=Life(valid_from=time))
+    return Statement.of_draft(Draft(Text(text), header), id=f"{order:032x}", owner="", now=time, order=order)
+
+
+def claims(old: str, new: str) -> list[Supersession]:
+    """Return what is claimed of a pair."""
+    two = [said(old, "Ann", FIRST, 1), said(new, "Ann", FIRST.replace(year=2024), 2)]
+    return find_conflicts(two, lambda fact: [])
+
+
+def pairs() -> None:
+    """Print precision and recall on the pairs, and every mistake."""
+    counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
+    for replaces, old, new in PAIRS:
+        claimed = bool(claims(old, new))
+        counts[replaces, claimed] += 1
+        if claimed != replaces:
+            print(f"{'wrong' if claimed else 'missed'}: {old} / {new}")
+    right, missed, wrong = counts[True, True], counts[True, False], counts[False, True]
+    print(f"\n{len(PAIRS)} pairs: precision {right}/{right + wrong} = {right / (right + wrong):.3f},")
+    print(f"recall {right}/{right + missed} = {right / (right + missed):.3f}")
+
+
+def talks(folder: Path, show: int, seed: int) -> None:
+    """Print how much is claimed in LoCoMo, and some of it."""
+    found: list[Supersession] = []
+    turns = facts = 0
+    for talk in json.loads((folder / "locomo" / "locomo_dev6.json").read_text(encoding="utf-8")):
+        all_said: list[Statement] = []
+        conversation = talk["conversation"]
+        for name, session in conversation.items():
+            if isinstance(session, list):
+                time = datetime.strptime(conversation[f"{name}_date_time"], "%I:%M %p on %d %B, %Y").replace(tzinfo=UTC)
+                all_said += [
+                    said(turn["text"], turn["speaker"], time, len(all_said) + n) for n, turn in enumerate(session)
+                ]
+        turns += len(all_said)
+        facts += sum(len(one.facts) for one in all_said)
+        found += find_conflicts(all_said, lambda fact: [])
+    print(f"\nLoCoMo: {turns} turns, {facts} facts, {len(found)} supersessions claimed\n")
+    for claim in random.Random(seed).sample(found, min(show, len(found))):
+        print(f"[{claim.attribute}] {claim.old.speaker}: {claim.old.text}\n    -> {claim.new.text}\n")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--show", type=int, default=0, help="claims in LoCoMo to print")
+    options.add_argument("--seed", type=int, default=7)
+    given = options.parse_args()
+    pairs()
+    if folder := os.environ.get("PINYON_DATA"):
+        talks(Path(folder), given.show, given.seed)
+
+
+if __name__ == "__main__":
+    main()

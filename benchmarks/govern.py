@@ -1,0 +1,221 @@
+"""What rights, versions, the journal and the past cost, beside a bare table and beside the same without them.
+
+Each ratio is of two medians of one run, taken in turns. Prints Markdown and, with --json, writes the figures.
+
+Example:
+    python benchmarks/govern.py
+    python benchmarks/govern.py --cubes 20000 --only cost
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from _corpus import Corpus
+
+from pinyon import Memory
+from pinyon.core.cube import Draft
+from pinyon.core.header import Header, Life, Provenance, Rights
+from pinyon.core.payload import Text
+from pinyon.core.scope import Scope
+from pinyon.store import SqliteEngine, Store
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
+BATCH = 1000
+GROUPS = 100  # each may read 1 % of the cubes
+QUESTIONS = 60
+
+
+def drafts_of(texts: Sequence[str], rights: Callable[[int], Rights] | None = None) -> list[Draft]:
+    """Return texts as turns of conversations of forty."""
+    return [
+        Draft(
+            Text(text),
+            Header(
+                Provenance(unit="turn", thread=f"t{n // 40}", position=n % 40, speaker=("Ann", "Bob")[n % 2]),
+                Rights() if rights is None else rights(n),
+                Life(valid_from=NOW + timedelta(minutes=n)),
+            ),
+            key=f"{n}",
+        )
+        for n, text in enumerate(texts)
+    ]
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+# --- cost of a write -----------------------------------------------------------------------------------------------
+
+
+class Bare:
+    """The table of cubes alone, with its indexes: no journal, no versions, no seals, no rights."""
+
+    def __init__(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as other:
+            engine = SqliteEngine(Path(other) / "pinyon.db")
+            engine.close()
+            with sqlite3.connect(Path(other) / "pinyon.db") as db:
+                schema = [
+                    s
+                    for (s,) in db.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'cubes' AND sql IS NOT NULL")
+                ]
+                self.columns = [row[1] for row in db.execute("PRAGMA table_info(cubes)")]
+            db.close()
+        self.db = sqlite3.connect(folder / "bare.db", isolation_level=None)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000", "cache_size = -65536"):
+            self.db.execute(f"PRAGMA {pragma}").fetchall()
+        for statement in schema:
+            self.db.execute(statement)
+        marks = ",".join("?" * len(self.columns))
+        self.insert = f"INSERT INTO cubes ({','.join(self.columns)}) VALUES ({marks})"
+
+    def put(self, rows: Sequence[Sequence[object]]) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.executemany(self.insert, rows)
+        self.db.execute("COMMIT")
+
+
+def cost(texts: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Compare writing cubes with writing the same rows into a bare table."""
+    for name, size, number in (("one durable add", 1, 200), (f"{BATCH} in one transaction", BATCH, 5)):
+        ratios, ours, bare = [], [], []
+        for round in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                store, table = Store(SqliteEngine(Path(folder) / "ours.db")), Bare(Path(folder))
+                mine = [drafts_of(texts[n * size : (n + 1) * size]) for n in range(number)]
+                mine = [[replace(d, key=f"{n}-{d.key}") for d in part] for n, part in enumerate(mine)]
+                rows = _rows_of(mine)
+                mine_s: list[float] = []
+                bare_s: list[float] = []
+                for part, values in zip(mine, rows, strict=True):
+                    put = partial(store.put, part, owner=Scope(user="ann"), space="main", now=NOW)
+                    both = [(put, mine_s), (partial(table.put, values), bare_s)]
+                    for work, seconds in both if round % 2 else reversed(both):
+                        seconds.append(timed(work))
+                store.engine.close()
+                table.db.close()
+            ours.append(statistics.median(mine_s) / size)
+            bare.append(statistics.median(bare_s) / size)
+            ratios.append(ours[-1] / bare[-1])
+        yield {
+            "what": name,
+            "ours_ms": 1000 * statistics.median(ours),
+            "bare_ms": 1000 * statistics.median(bare),
+            "ratio": statistics.median(ratios),
+            "limit": 1.5,
+        }
+
+
+def _rows_of(parts: Sequence[Sequence[Draft]]) -> list[list[Sequence[object]]]:
+    """Return drafts as the rows that a store makes of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = SqliteEngine(Path(folder) / "rows.db")
+        store = Store(engine)
+        for part in parts:
+            store.put(part, owner=Scope(user="ann"), space="main", now=NOW)
+        engine.close()
+        db = sqlite3.connect(Path(folder) / "rows.db")
+        rows = iter(db.execute("SELECT * FROM cubes ORDER BY row").fetchall())
+        db.close()
+    return [[next(rows) for _ in part] for part in parts]
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def reading(texts: Sequence[str], questions: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Compare searches in the past, and under rights, with searches of everything there is now."""
+    with tempfile.TemporaryDirectory() as folder:
+        memory = Memory.open(Path(folder) / "memory.db")
+        engine = memory.store.engine
+        mine = drafts_of(texts, lambda n: Rights(read=(f"group:g{n % GROUPS}",)))
+        for start in range(0, len(mine), BATCH):
+            memory.store.put(mine[start : start + BATCH], owner=Scope(user="owner"), space="main", now=NOW)
+        before = engine.head().seq
+        changed = [c.id for c in engine.by_rows(range(1, len(mine), 5)).values()]
+        view = memory.at(user="owner")
+        for id in changed[: len(mine) // 20]:
+            view.update(id, tags=["changed"])
+        memory.rights.group("g7", add=["user:ann"])
+        owner, ann = memory.at(user="owner"), memory.at(user="ann")
+        moment = engine.journal(before - 1, 1)[0].time
+        owner.search(questions[0])
+        plain = _search_ms(owner, questions)
+        past = owner.as_of(moment)
+        first = 1000 * timed(lambda: past.search(questions[0]))
+        yield _ratio("search as of an instant", _search_ms(past, questions), plain, 3.0, first_ms=first)
+        ann.search(questions[0])
+        narrow = _search_ms(ann, questions)
+        yield _ratio("search of the 1 % one may read", narrow, plain, 2.0, recall_at_10=_recall(ann, mine, questions))
+        memory.close()
+
+
+def _search_ms(memory: Memory, questions: Sequence[str]) -> list[float]:
+    return [1000 * timed(lambda q=question: memory.search(q, k=10)) for question in questions]
+
+
+def _ratio(what: str, ours: Sequence[float], plain: Sequence[float], limit: float, **more: float) -> dict[str, Any]:
+    mine, theirs = statistics.median(ours), statistics.median(plain)
+    return {"what": what, "ours_ms": mine, "bare_ms": theirs, "ratio": mine / theirs, "limit": limit, **more}
+
+
+def _recall(ann: Memory, mine: Sequence[Draft], questions: Sequence[str]) -> float:
+    """Return how much of what a world of the readable cubes alone would find is found."""
+    with Memory.open(":memory:") as world:
+        readable = [draft for n, draft in enumerate(mine) if n % GROUPS == 7]
+        world.store.put(readable, owner=Scope(user="owner"), space="main", now=NOW)
+        alone = world.at(user="owner")
+        shares = []
+        for question in questions:
+            wanted = {hit.cube.text for hit in alone.search(question, k=10).hits}
+            found = {hit.cube.text for hit in ann.search(question, k=10).hits}
+            shares.append(len(wanted & found) / max(1, len(wanted)))
+    return statistics.mean(shares)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cubes", type=int, default=100_000, help="cubes of the reading part")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the writing part")
+    parser.add_argument("--only", choices=("cost", "reading"), help="one part")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    given = parser.parse_args()
+    data = os.environ.get("PINYON_DATA")
+    corpus = Corpus(Path(data) if data else None)
+    texts = [item.text for item in corpus.items(0, max(given.cubes, 5 * BATCH))]
+    lines: list[dict[str, Any]] = []
+    if given.only != "reading":
+        lines += cost(texts, given.rounds)
+    if given.only != "cost":
+        lines += reading(texts[: given.cubes], corpus.questions(QUESTIONS))
+    print("| what | ms | beside, ms | ratio | limit | holds |\n|---|---|---|---|---|---|")
+    for line in lines:
+        more = "".join(f"; {key} {value:.3g}" for key, value in line.items() if key in ("first_ms", "recall_at_10"))
+        holds = "yes" if line["ratio"] <= line["limit"] else "no"
+        print(
+            f"| {line['what']}{more} | {line['ours_ms']:.3f} | {line['bare_ms']:.3f} | {line['ratio']:.2f}"
+            f" | {line['limit']} | {holds} |"
+        )
+    if given.json is not None:
+        given.json.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""What-if spaces: a copy of a space as it was at an instant, that changes nothing until it is merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from .core.cube import Cube, Draft, seal_hash, seal_id
+from .core.header import Header, Life, Lineage, Origin, Parent
+from .core.scope import Scope, check_name
+from .core.where import EVERY_STATE, View, Where
+from .errors import BadInput, Conflict, Denied
+from .store import Store, may_add
+
+__all__ = ["Branched", "MergeConflict", "MergePolicy", "Merged", "branch", "merge_branch"]
+
+MergePolicy = Literal["newer", "ours", "theirs"]
+"""Of two versions the later one, that of the space merged into, or that of the branch."""
+
+_BATCH = 500  # cubes a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """A what-if space.
+
+    Args:
+        space: Its name.
+        at: Number of the journal's entry after which its cubes were taken.
+        cubes: How many it holds.
+        left_out: How many of what the caller sees it could not take, because the caller may not write as their owner.
+    """
+
+    space: str
+    at: int
+    cubes: int
+    left_out: int
+
+
+def branch(store: Store, view: View, at_seq: int, into_space: str, *, actor: Scope, now: datetime) -> Branched:
+    """Copy what the caller sees of a space, as it was at an instant, into a space of its own.
+
+    Copies have ids of their own and name what they were made of; their rights are those of today. Nothing that is done
+    to them reaches the originals but by `merge_branch`, and what is forgotten there is forgotten here.
+
+    Args:
+        store: The store.
+        view: Who asks, and for what; archived cubes come along when its filter names them.
+        at_seq: Number of the entry after which the instant lies.
+        into_space: The space to make; the caller must see nothing in it.
+        actor: Who does it.
+        now: Record time.
+
+    Raises:
+        BadInput: The name is none, or that of the space itself.
+        Conflict: The space holds something already.
+        Denied: The caller may not write into it.
+    """
+    check_name(into_space, "space")
+    if into_space in view.spaces:
+        raise BadInput(f"a branch of {into_space!r} cannot lie in {into_space!r}", hint="name another space")
+    there = View(view.scope, (into_space,), Where(states=EVERY_STATE), view.access)
+    if store.engine.count(there):
+        raise Conflict(f"the space {into_space!r} holds memories already", hint="name one that does not")
+    if not may_add(view.holds, into_space, replace(actor, session=None)):
+        raise Denied(f"this caller may not write into the space {into_space!r}")
+    cubes = left_out = 0
+    for page in _pages(store, replace(view, at=at_seq)):
+        today = store.engine.by_rows([cube.row for cube in page])
+        taken = [c for c in page if c.row in today and may_add(view.holds, into_space, replace(c.owner, session=None))]
+        left_out += len(page) - len(taken)
+        cubes += _write(store, [_Copy(c, today[c.row].header) for c in taken], into_space, at_seq, actor, now)
+    return Branched(into_space, at_seq, cubes, left_out)
+
+
+def _pages(store: Store, view: View) -> Iterator[list[Cube]]:
+    from .core.clock import micros
+
+    after: tuple[int, int] | None = None
+    while page := store.engine.find(view, newest_first=False, limit=_BATCH, after=after):
+        yield page
+        after = (micros(page[-1].time), page[-1].row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A cube to copy, and its header of today, whose rights hold."""
+
+    cube: Cube
+    today: Header
+
+    def chain(self, space: str, header: Header, key: str, nonce: int) -> list[Cube]:
+        """Return the copy as a cube of one version."""
+        cube = self.cube
+        owner = replace(cube.owner, session=None)
+        id = seal_id(Draft(cube.payload, key=key), owner, space, nonce=nonce)
+        seal = seal_hash(cube.payload, header, "")
+        return [
+            replace(cube, id=id, version=1, space=space, header=header, hash=seal, parent="", updated=cube.updated)
+        ]
+
+
+def _write(store: Store, copies: Sequence[_Copy], space: str, at: int, actor: Scope, now: datetime) -> int:
+    """Write copies in one transaction; ids that were forgotten there are passed by."""
+    waiting = {copy.cube.id: copy for copy in copies}
+    nonce = 0
+    while waiting:
+        chains = {
+            id: copy.chain(space, _copied(copy), f"branch\x00{at}\x00{id}", nonce) for id, copy in waiting.items()
+        }
+        placed = store.adopt(list(chains.values()), actor=actor, now=now)
+        done = {p.cube.id for p in placed}
+        waiting = {id: copy for id, copy in waiting.items() if chains[id][0].id not in done}
+        nonce += 1
+    return len(copies)
+
+
+def _copied(copy: _Copy) -> Header:
+    cube, header = copy.cube, copy.cube.header
+    life = header.life
+    if life.state == "frozen":
+        life = replace(life, state=life.thaws_to or "activated", thaws_to=None)
+    return replace(
+        header,
+        provenance=replace(header.provenance, origin=Origin.CONVERSION),
+        rights=copy.today.rights,
+        life=replace(life, superseded_by=None),
+        lineage=Lineage((Parent(cube.id, cube.version, "derived"),)),
+    )
+
+
+# --- back -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MergeConflict:
+    """A memory that changed on both sides, or that cannot take what the branch says.
+
+    Args:
+        cube: Id of the memory in the space merged into.
+        copy: Id of its copy in the branch.
+        reason: ``changed`` on both sides, ``gone`` there, or ``closed`` to the caller there.
+        kept: Whose version holds now.
+    """
+
+    cube: str
+    copy: str
+    reason: Literal["changed", "gone", "closed"]
+    kept: Literal["ours", "theirs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of a merge.
+
+    Args:
+        created: Memories that the branch alone held.
+        updated: Memories that say now what the branch says.
+        unchanged: Copies that say nothing else than their original.
+        conflicts: What needed a decision, and how it was decided.
+    """
+
+    created: tuple[Cube, ...]
+    updated: tuple[Cube, ...]
+    unchanged: int
+    conflicts: tuple[MergeConflict, ...]
+
+
+def merge_branch(
+    store: Store,
+    branch_space: str,
+    into: str,
+    *,
+    view: View,
+    actor: Scope,
+    now: datetime,
+    policy: MergePolicy = "newer",
+) -> Merged:
+    """Bring what was changed in a what-if space back; each memory is one transaction, and doing it again is no harm.
+
+    Payload, tags, metadata, event time and stage of life come back; rights stay those of the original. What was
+    forgotten in either space is left alone.
+
+    Args:
+        store: The store.
+        branch_space: The what-if space.
+        into: The space it was made from.
+        view: Who asks.
+        actor: Who does it.
+        now: Record time.
+        policy: What holds where both sides changed.
+
+    Raises:
+        BadInput: There is no such policy.
+        Denied: The caller may not write into the space.
+    """
+    if policy not in ("newer", "ours", "theirs"):
+        raise BadInput(f"there is no policy {policy!r}", hint="use newer, ours or theirs")
+    here = replace(view, spaces=(into,), where=Where(states=EVERY_STATE), at=None, moment=None)
+    there = replace(here, spaces=(branch_space,))
+    merge = _Merge(store, here, there, into, actor, now, policy)
+    for page in list(_pages(store, there)):
+        for copy in page:
+            merge.take(copy)
+    return Merged(tuple(merge.created), tuple(merge.updated), merge.unchanged, tuple(merge.conflicts))
+
+
+class _Merge:
+    """One merge under way."""
+
+    def __init__(
+        self, store: Store, here: View, there: View, into: str, actor: Scope, now: datetime, policy: MergePolicy
+    ) -> None:
+        self.store, self.here, self.there = store, here, there
+        self.into, self.actor, self.now, self.policy = into, actor, now, policy
+        self.created: list[Cube] = []
+        self.updated: list[Cube] = []
+        self.conflicts: list[MergeConflict] = []
+        self.unchanged = 0
+
+    def take(self, copy: Cube) -> None:
+        """Bring one cube of the branch back."""
+        source = next((p for p in copy.header.lineage.parents if p.relation == "derived"), None)
+        origin = copy if copy.version == 1 else self.store.engine.versions(copy.id)[0]
+        if source is None or origin.header.provenance.origin is not Origin.CONVERSION:
+            self._create(copy)
+            return
+        ours = self.store.engine.get(source.id, self.here)
+        told = [] if ours is None else [e for e in self.store.engine.events_of(ours.id) if e.detail.get("copy")]
+        last = next((e for e in reversed(told) if e.detail.get("copy") == copy.id), None)
+        base = origin if last is None else self._version(copy, last.detail.get("copy_version"))
+        if _said(copy) == _said(base):
+            self.unchanged += 1
+        elif ours is None:
+            self.conflicts.append(MergeConflict(source.id, copy.id, "gone", "ours"))
+        elif _said(ours) == _said(copy):
+            self.unchanged += 1
+        else:
+            is_untouched = ours.version == (source.version if last is None else last.version)
+            self._update(ours, copy, is_untouched=is_untouched)
+
+    def _version(self, copy: Cube, number: object) -> Cube:
+        found = [old for old in (*self.store.engine.versions(copy.id), copy) if old.version == number]
+        return found[0] if found else copy
+
+    def _update(self, ours: Cube, copy: Cube, *, is_untouched: bool) -> None:
+        takes_theirs = is_untouched or self.policy == "theirs"
+        if not is_untouched and self.policy == "newer":
+            takes_theirs = copy.updated > ours.updated
+        try:
+            if takes_theirs:
+                self.updated.append(self._write(ours, copy))
+        except (Denied, Conflict):
+            self.conflicts.append(MergeConflict(ours.id, copy.id, "closed", "ours"))
+            return
+        if not is_untouched:
+            kept: Literal["ours", "theirs"] = "theirs" if takes_theirs else "ours"
+            self.conflicts.append(MergeConflict(ours.id, copy.id, "changed", kept))
+
+    def _write(self, ours: Cube, copy: Cube) -> Cube:
+        return self.store.update(
+            ours.id,
+            lambda old: replace(old, payload=copy.payload, header=_brought(old.header, copy.header)),
+            view=self.here,
+            actor=self.actor,
+            now=self.now,
+            op="merge",
+            detail={"branch": copy.space, "copy": copy.id, "copy_version": copy.version},
+            expected=ours.version,
+        )
+
+    def _create(self, copy: Cube) -> None:
+        if copy.header.life.state in ("archived", "expired"):
+            self.unchanged += 1
+            return
+        owner = replace(copy.owner, session=None)
+        if not may_add(self.here.holds, self.into, owner):
+            raise Denied(f"this caller may not write into the space {self.into!r}")
+        header = replace(
+            copy.header,
+            provenance=replace(copy.header.provenance, origin=Origin.MERGE),
+            lineage=Lineage((Parent(copy.id, copy.version, "merged"),)),
+        )
+        chain = _Copy(copy, copy.header).chain(self.into, header, f"merge\x00{copy.id}", 0)
+        for placed in self.store.adopt([chain], actor=self.actor, now=self.now):
+            if placed.outcome == "created":
+                self.created.append(placed.cube)
+            else:
+                self.unchanged += 1
+
+
+_KEPT: Mapping[str, object] = {}
+
+
+def _said(cube: Cube) -> tuple[object, ...]:
+    """Return what a merge brings back of a cube."""
+    header, life = cube.header, cube.header.life
+    stage = life.thaws_to or life.state if life.state == "frozen" else life.state
+    return cube.payload, header.tags, header.metadata, life.valid_from, life.valid_to, stage
+
+
+def _brought(ours: Header, theirs: Header) -> Header:
+    life = theirs.life
+    kept = replace(ours.life, valid_from=life.valid_from, valid_to=life.valid_to, state=life.state)
+    return replace(ours, tags=theirs.tags, metadata=theirs.metadata, life=kept)

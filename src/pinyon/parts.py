@@ -1,0 +1,257 @@
+"""What a memory is made of, and who works with it: shared by the facade and the desks beside it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict
+
+from .core.access import Access
+from .core.clock import Clock, Instant, instant
+from .core.cube import Cube, Draft
+from .core.payload import Json
+from .core.scope import DEFAULT_SPACE, Scope, check_name
+from .core.where import EVERY_STATE, View, Where
+from .errors import BadInput, Denied, NotFound
+from .govern.audit import Auditor
+from .govern.audit import Level as AuditLevel
+from .govern.redact import Redactor, Rule
+from .govern.rights import ADMIN, Rules, has_admin
+from .models import TokenCounter
+from .schedule import Heat, LifecycleConfig
+from .searching import Finder
+from .store import Engine, Store
+
+__all__ = ["REDACTION", "AuditLevel", "Caller", "Handle", "Parts", "Who", "secret_of"]
+
+_SCOPE = ("tenant", "user", "agent", "session")
+_SHORTEST_PREFIX = 4  # hexadecimal digits by which a cube may be named
+_ID_DIGITS = 32
+REDACTION = "redaction"
+"""Setting of the store that holds the rules of redaction as JSON."""
+
+
+class Who(TypedDict, total=False):
+    """Who asks, where, what for, and as of when; what is not given is as the memory was opened."""
+
+    tenant: str | None
+    user: str | None
+    agent: str | None
+    session: str | None
+    space: str
+    purpose: str | None
+    as_of: Instant | None
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that a memory and its narrowed copies share."""
+
+    store: Store
+    finder: Finder
+    counter: TokenCounter
+    clock: Clock
+    folder: Path | None
+    auditor: Auditor
+    heat: Heat
+    lifecycle: LifecycleConfig
+    is_closed: bool = False
+    rules: dict[str | None, Rules] = field(default_factory=dict)
+
+    def rules_of(self, tenant: str | None) -> Rules:
+        """Return the rules of a tenant."""
+        if tenant not in self.rules:
+            self.rules[tenant] = Rules(self.store, tenant)
+        return self.rules[tenant]
+
+    def redacted(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Return drafts as the rules of redaction let them be kept.
+
+        Raises:
+            BadInput: One holds what a rule blocks.
+        """
+        said = self.store.engine.setting(REDACTION)
+        return list(drafts) if not said else _redactor(said, secret_of(self.store.engine, REDACTION)).apply(drafts)
+
+    def one(self, id: str, caller: Caller) -> Cube:
+        """Return a cube by its id or a beginning of it, in whatever state of its life.
+
+        Raises:
+            NotFound: There is no such cube for this caller, or several begin so.
+        """
+        wanted = id.strip().lower() if isinstance(id, str) else ""
+        found: list[Cube] = []
+        if len(wanted) >= _SHORTEST_PREFIX and not set(wanted) - set("0123456789abcdef"):
+            found = self.store.engine.matching(wanted, caller.whole_view(), 2)
+        if len(found) > 1:
+            raise NotFound(f"several cubes begin with {id!r}", hint="give more characters")
+        if not found:
+            self._note_hidden(wanted, caller)
+            raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
+        return found[0]
+
+    def _note_hidden(self, id: str, caller: Caller) -> None:
+        """Write to the audit that somebody named a cube that it may not read."""
+        events = self.store.engine.events_of(id) if len(id) == _ID_DIGITS else []
+        cubes = self.store.engine.by_rows([events[0].row]) if events else {}
+        for cube in cubes.values():
+            decision = caller.whole_view().allows(cube)
+            if not decision.allowed:
+                self.auditor.denied(caller.scope, "get", rule=decision.rule, space=caller.space, cube=cube.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who works with which space of a memory, for what, and as of when.
+
+    Args:
+        parts: The memory.
+        scope: Who.
+        space: Where.
+        purpose: What for, or None.
+        at: Number of the journal's entry as of which the memory is looked at; None for now.
+    """
+
+    parts: Parts
+    scope: Scope = Scope()
+    space: str = DEFAULT_SPACE
+    purpose: str | None = None
+    at: int | None = None
+
+    def narrowed(self, who: Who) -> Caller:
+        """Return the same caller with some of it named otherwise."""
+        if not who:
+            return self
+        strange = sorted(set(who) - set(Who.__annotations__))
+        if strange:
+            raise TypeError(f"unexpected argument {strange[0]!r}")
+        space = check_name(who.get("space") or self.space, "space")
+        purpose = who.get("purpose", self.purpose)
+        named = {name: value for name, value in who.items() if name in _SCOPE}
+        scope = replace(self.scope, **named) if named else self.scope  # type: ignore[arg-type]  # names of Who
+        at = self.at
+        if "as_of" in who:
+            moment = who["as_of"]
+            at = None if moment is None else self.check_open().store.engine.seq_at(instant(moment))
+        return replace(self, scope=scope, space=space, purpose=purpose, at=at)
+
+    def check_open(self) -> Parts:
+        """Return the parts of a memory that is open.
+
+        Raises:
+            BadInput: It is closed.
+        """
+        if self.parts.is_closed:
+            raise BadInput("this memory is closed", hint="open it again")
+        return self.parts
+
+    def check_now(self) -> Parts:
+        """Return the parts of a memory that is looked at as it is now.
+
+        Raises:
+            BadInput: It is a memory as of an earlier time, or closed.
+        """
+        if self.at is not None:
+            raise BadInput("the past cannot be written", hint="branch it, or roll a memory back to an earlier version")
+        return self.check_open()
+
+    def check_admin(self) -> None:
+        """Refuse what administrators alone may look at, once there is one.
+
+        Raises:
+            Denied: There is one, and the caller is none.
+        """
+        access = self.access()
+        if has_admin(access.policy) and not access.is_named((ADMIN,)):
+            raise Denied("administrators alone may see this", hint="ask a holder of role:admin")
+
+    def now(self) -> datetime:
+        """Return the present of the memory's clock."""
+        return self.parts.clock.now()
+
+    def access(self) -> Access:
+        """Return what the caller holds now."""
+        policy = self.parts.rules_of(self.scope.tenant).policy()
+        return Access.of(self.scope, policy, purpose=self.purpose, moment=self.now())
+
+    def view(self, where: Where | None = None) -> View:
+        """Return what the caller may see of its space, narrowed by a filter."""
+        access = self.access()
+        return View(self.scope, (self.space,), where or Where(), access, self.at, access.moment)
+
+    def whole_view(self) -> View:
+        """Return what the caller may see of its space, in every state of its life, expired or not."""
+        return replace(self.view(Where(states=EVERY_STATE)), moment=None)
+
+    @contextmanager
+    def audited(self, action: str, cubes: Sequence[Cube] = (), detail: dict[str, Json] | None = None) -> Iterator[None]:
+        """Write to the audit that something was done, or that it was denied.
+
+        Args:
+            action: Verb of the memory.
+            cubes: Which ones it is about.
+            detail: Numbers and short names; never content.
+        """
+        auditor = self.parts.auditor
+        ids = [cube.id for cube in cubes] or [""]
+        try:
+            yield
+        except Denied as error:
+            for id in ids:
+                auditor.denied(self.scope, action, rule=error.rule, space=self.space, cube=id, detail=detail)
+            raise
+        if auditor.writes(action, allowed=True):
+            auditor.changed(self.scope, action, ids, rule="allowed", space=self.space, detail=detail)
+
+
+class Handle:
+    """One caller's hold on a memory; the verbs are in its children.
+
+    Args:
+        caller: Who works with which memory.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def _for(self, who: Who) -> Caller:
+        """Return the caller of one verb on an open memory."""
+        self._caller.check_open()
+        return self._caller.narrowed(who)
+
+    def _writer(self, who: Who) -> Caller:
+        """Return the caller of one verb that writes."""
+        caller = self._caller.narrowed(who)
+        caller.check_now()
+        return caller
+
+
+def secret_of(engine: Engine, name: str) -> bytes:
+    """Return a secret of a store, made when it is first asked for; 32 bytes.
+
+    Args:
+        engine: The store.
+        name: What it is for.
+    """
+    key = f"{name}_key"
+    known = engine.setting(key)
+    if known is None:
+        if engine.is_read_only:
+            return secrets.token_bytes(32)  # for this process alone: nothing it hashes is kept
+        with engine.transaction() as tx:  # two processes agree on one
+            known = tx.setting(key)
+            if known is None:
+                known = secrets.token_hex(32)
+                tx.set_setting(key, known)
+    return bytes.fromhex(known)
+
+
+@lru_cache(maxsize=8)
+def _redactor(said: str, key: bytes) -> Redactor:
+    return Redactor([Rule(**each) for each in json.loads(said)], key=key)

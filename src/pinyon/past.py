@@ -1,0 +1,406 @@
+"""The time machine: what was, what changed, going back, and what would be if.
+
+Nothing here rewrites what was written: going back appends a version, and undoing is a change like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from .core.access import Action
+from .core.cube import Cube
+from .core.events import Event, EventOp
+from .core.header import Header, Life
+from .core.payload import Json
+from .core.scope import Scope
+from .core.where import EVERY_STATE, View, Where
+from .errors import BadInput, Conflict, Denied, NotFound
+from .store import Store
+
+__all__ = ["Diff", "LogLine", "Undone", "as_of_view", "diff", "instant_seq", "log", "rollback", "undo"]
+
+_PAGE = 512  # entries of the journal a look
+_RIGHTS_OF_STATES: Mapping[str, Action] = {"frozen": "freeze"}
+
+
+# --- as of --------------------------------------------------------------------------------------------------------
+
+
+def instant_seq(store: Store, moment: datetime) -> int:
+    """Return the number of the last entry of the journal that is not after a moment (record time); 0 before all."""
+    return store.engine.seq_at(moment)
+
+
+def as_of_view(store: Store, view: View, moment: datetime) -> View:
+    """Return a view of the store as it was at a moment of record time.
+
+    What expired by then is not there, nor what was forgotten since; rights are those of today.
+
+    Args:
+        store: The store.
+        view: Who asks, for what.
+        moment: When.
+    """
+    return replace(view, at=instant_seq(store, moment), moment=moment)
+
+
+# --- going back -----------------------------------------------------------------------------------------------------
+
+
+def rollback(store: Store, id: str, version: int, *, view: View, actor: Scope, now: datetime) -> Cube:
+    """Append a version of a cube that says what an earlier one said; the history never shrinks.
+
+    Args:
+        store: Where it rests.
+        id: Its id.
+        version: The version to go back to, from 1.
+        view: What the caller may see.
+        actor: Who does it.
+        now: Record time.
+
+    Returns:
+        The cube as it is now; unchanged when it says that already.
+
+    Raises:
+        NotFound: There is no such cube or version for this caller.
+        Denied: The caller may not change it, or not restore the rights or the state that it had.
+        Conflict: It has expired.
+    """
+    whole = _whole(view)
+    current = store.engine.get(id, whole)
+    if current is None:
+        raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
+    if current.header.life.state == "expired":
+        raise Conflict(f"cube {id!r} has expired and does not come back", hint="add what it said again")
+    wanted = next((c for c in (*store.engine.versions(id), current) if c.version == version), None)
+    if wanted is None:
+        raise NotFound(f"cube {id!r} has no version {version}", hint=f"it has 1 to {current.version}")
+    _check_return(whole, current, wanted)
+    return store.update(
+        id,
+        lambda old: replace(old, payload=wanted.payload, header=wanted.header),
+        view=whole,
+        actor=actor,
+        now=now,
+        op="restore",
+        detail={"to": version},
+        expected=current.version,
+    )
+
+
+def _check_return(view: View, current: Cube, wanted: Cube) -> None:
+    """Refuse to bring back rights or a state that the caller could not give."""
+    needed: list[Action] = []
+    if wanted.header.rights != current.header.rights:
+        needed.append("share")
+    if wanted.header.life.state == "frozen":
+        needed.append("freeze")
+    for action in needed:
+        said = view.allows(current, action)
+        if not said.allowed:
+            raise Denied(
+                f"version {wanted.version} of cube {wanted.id!r} cannot be restored: it needs the right to {action},"
+                f" and the rule {said.rule!r} forbids it"
+            )
+
+
+def _whole(view: View) -> View:
+    """Return a view without filter, expiry and past."""
+    return replace(view, where=Where(states=EVERY_STATE), at=None, moment=None)
+
+
+# --- what changed ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What changed between two instants, as one caller sees them.
+
+    Args:
+        created: Seen at the second, not at the first.
+        changed: Seen at both, with another payload or header: before and after.
+        moved: Seen at both, and only at another stage of life: before and after.
+        gone: Seen at the first, not at the second; as they were.
+    """
+
+    created: tuple[Cube, ...] = ()
+    changed: tuple[tuple[Cube, Cube], ...] = ()
+    moved: tuple[tuple[Cube, Cube], ...] = ()
+    gone: tuple[Cube, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.created or self.changed or self.moved or self.gone)
+
+
+def diff(store: Store, view: View, from_seq: int, to_seq: int) -> Diff:
+    """Return what changed between two instants, as the caller sees them today.
+
+    What was forgotten since is in neither. The journal between the two is read, and nothing else.
+
+    Args:
+        store: The store.
+        view: Who asks, and for what.
+        from_seq: Number of the entry after which the first instant lies, as `instant_seq` gives it.
+        to_seq: That of the second, not before the first.
+
+    Raises:
+        BadInput: The second lies before the first.
+    """
+    if to_seq < from_seq:
+        raise BadInput(f"the second instant (entry {to_seq}) lies before the first ({from_seq})", hint="swap them")
+    created: list[Cube] = []
+    changed: list[tuple[Cube, Cube]] = []
+    moved: list[tuple[Cube, Cube]] = []
+    gone: list[Cube] = []
+    for rows in _changed_rows(store, from_seq, to_seq):
+        today = store.engine.by_rows(rows)
+        before = _seen(replace(view, at=from_seq), store.engine.by_rows(rows, from_seq), today)
+        after = _seen(replace(view, at=to_seq), store.engine.by_rows(rows, to_seq), today)
+        for row in rows:
+            old, new = before.get(row), after.get(row)
+            if old is None and new is not None:
+                created.append(new)
+            elif old is not None and new is None:
+                gone.append(old)
+            elif old is not None and new is not None and _content(old) != _content(new):
+                (moved if _staged(old) == _staged(new) else changed).append((old, new))
+    return Diff(tuple(created), tuple(changed), tuple(moved), tuple(gone))
+
+
+def _changed_rows(store: Store, from_seq: int, to_seq: int) -> Iterator[list[int]]:
+    """Yield rows that the journal between two entries names, each once, some at a time."""
+    known: set[int] = {0}
+    after = from_seq
+    while after < to_seq:
+        changes = store.engine.changes(after, min(_PAGE, to_seq - after))
+        if not changes.entries:
+            return
+        fresh = [row for row in changes.rows if row not in known]
+        known.update(fresh)
+        if fresh:
+            yield fresh
+        after = changes.seq
+
+
+def _seen(view: View, cubes: Mapping[int, Cube], today: Mapping[int, Cube]) -> dict[int, Cube]:
+    return {row: cube for row, cube in cubes.items() if row in today and view.admits(cube, today[row])}
+
+
+def _content(cube: Cube) -> tuple[object, Header]:
+    return cube.payload, cube.header
+
+
+def _staged(cube: Cube) -> tuple[object, Header]:
+    """Return the content of a cube without the stage of its life."""
+    life = cube.header.life
+    plain = replace(life, state="generated", stale=False, thaws_to=None, superseded_by=None)
+    return cube.payload, replace(cube.header, life=plain)
+
+
+# --- what was done --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """An entry of the journal as one caller may see it.
+
+    Args:
+        time: Record time, UTC.
+        op: What was done.
+        actor: Who did it.
+        space: Where.
+        cube: Id of the cube.
+        version: Its version after the change; 0 when it was forgotten.
+        detail: What else the journal says.
+    """
+
+    time: datetime
+    op: EventOp
+    actor: Scope
+    space: str
+    cube: str
+    version: int
+    detail: Mapping[str, Json]
+
+
+def log(
+    store: Store,
+    view: View,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    actor: Scope | None = None,
+    op: EventOp | None = None,
+) -> Iterator[LogLine]:
+    """Yield entries of the journal as the caller may see them, the latest first.
+
+    Entries of cubes that the caller may not read are left out, and nothing tells that they are there. Of what was
+    forgotten, and of rules, everybody sees what they did themselves.
+
+    Args:
+        store: The store.
+        view: Who asks, and in which spaces; its filter is not looked at.
+        limit: Most lines, >= 1.
+        since: Earliest record time, inclusive.
+        until: Latest record time, inclusive.
+        actor: Only what this one did; the walls it does not name, and its session, may be any.
+        op: Only this.
+
+    Raises:
+        BadInput: The limit is below 1.
+    """
+    if limit < 1:
+        raise BadInput(f"a log of {limit} lines is not possible", hint="1 or more")
+    end = store.engine.head().seq if until is None else store.engine.seq_at(until)
+    for events in _backwards(store, end if view.at is None else min(end, view.at)):
+        today = store.engine.by_rows([event.row for event in events])
+        for event in events:
+            if since is not None and event.time < since:
+                return
+            if (op is not None and event.op != op) or (actor is not None and not _is_by(event.actor, actor)):
+                continue
+            if not _may_see(view, event, today.get(event.row)):
+                continue
+            yield LogLine(
+                event.time, event.op, event.actor, event.space, event.cube, event.version, dict(event.detail)
+            )
+            limit -= 1
+            if not limit:
+                return
+
+
+def _backwards(store: Store, end: int) -> Iterator[list[Event]]:
+    """Yield the journal from an entry back to the first, some entries at a time, the latest first."""
+    while end > 0:
+        start = max(0, end - _PAGE)
+        events = store.engine.journal(start, end - start)
+        yield events[::-1]
+        end = start
+
+
+def _is_by(actor: Scope, wanted: Scope) -> bool:
+    return all(
+        getattr(wanted, wall) is None or getattr(wanted, wall) == getattr(actor, wall)
+        for wall in ("tenant", "user", "agent", "session")
+    )
+
+
+def _may_see(view: View, event: Event, today: Cube | None) -> bool:
+    if today is None:
+        return _walls(event.actor) == _walls(view.scope) and (event.space in view.spaces or not event.space)
+    return today.space in view.spaces and view.allows(today).allowed
+
+
+def _walls(scope: Scope) -> tuple[str | None, str | None, str | None]:
+    return scope.tenant, scope.user, scope.agent
+
+
+# --- undoing --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What became of an undo.
+
+    Args:
+        cubes: As they are now.
+        ops: What was undone, the latest first.
+        kept: Ids of cubes that somebody changed since, or that the caller may not change; they are left alone.
+    """
+
+    cubes: tuple[Cube, ...]
+    ops: tuple[EventOp, ...]
+    kept: tuple[str, ...]
+
+
+def undo(store: Store, *, view: View, actor: Scope, now: datetime, steps: int = 1) -> Undone:
+    """Revert what the caller did last: what was created is archived, what was changed says again what it said before.
+
+    An undo is a change like any other: undoing it does it again. What one verb wrote in one transaction is one step;
+    the journal knows it by its time, so what was done at the same microsecond, also because the clock stood or went
+    back, is one step too.
+
+    Args:
+        store: The store.
+        view: What the caller may see; its spaces are those in which things are undone.
+        actor: Who did it, and undoes it; the session may be any.
+        now: Record time.
+        steps: How many to undo, >= 1.
+
+    Raises:
+        BadInput: `steps` is below 1, there is nothing to undo, or one of them forgot something.
+    """
+    if steps < 1:
+        raise BadInput(f"{steps} steps cannot be undone", hint="1 or more")
+    whole = _whole(view)
+    groups = _last_steps(store, whole, actor, steps)
+    if not groups:
+        raise BadInput("there is nothing to undo here")
+    mine = {event.seq for group in groups for event in group}
+    firsts: dict[str, Event] = {}
+    for group in groups:
+        for event in group:
+            if event.cube not in firsts or event.seq < firsts[event.cube].seq:
+                firsts[event.cube] = event
+    changes: list[tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]] = []
+    kept: list[str] = []
+    for id, first in firsts.items():
+        change = _reversion(store, whole, first, mine)
+        if change is None:
+            kept.append(id)
+        else:
+            changes.append(change)
+    cubes = store.change(changes, view=whole, actor=actor, now=now) if changes else []
+    return Undone(tuple(cubes), tuple(group[0].op for group in groups), tuple(kept))
+
+
+def _last_steps(store: Store, view: View, actor: Scope, steps: int) -> list[list[Event]]:
+    """Return the last operations of somebody, the latest first, the entries of each the latest first."""
+    groups: list[list[Event]] = []
+    for events in _backwards(store, store.engine.head().seq):
+        for event in events:
+            if _walls(event.actor) != _walls(actor) or event.space not in view.spaces:
+                continue
+            if groups and groups[-1][0].time == event.time:
+                groups[-1].append(event)
+            elif len(groups) == steps:
+                return groups
+            else:
+                groups.append([event])
+            if event.op == "forget":
+                raise BadInput(
+                    f"cube {event.cube!r} was forgotten at {event.time.isoformat()}, and that cannot be undone",
+                    hint="roll single memories back to an earlier version",
+                )
+    return groups
+
+
+def _reversion(
+    store: Store, view: View, first: Event, mine: set[int]
+) -> tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]] | None:
+    """Return how a cube becomes what it was before an entry; None where others have changed it, or it is closed."""
+    current = store.engine.get(first.cube, view)
+    history = store.engine.events_of(first.cube) if current is not None else []
+    if current is None or any(event.seq > first.seq and event.seq not in mine for event in history):
+        return None
+    before = next((old for old in reversed(store.engine.versions(current.id)) if old.seq < first.seq), None)
+    state = current.header.life.state
+    if not view.allows(current, "write").allowed or state == "expired":
+        return None
+    if before is None:
+        life = replace(current.header.life, state="archived")
+        return current.id, lambda old: replace(old, header=replace(old.header, life=life)), "state", {"undo": first.seq}
+    try:
+        _check_return(view, current, before)
+    except Denied:
+        return None
+    back = before
+    return (
+        current.id,
+        lambda old: replace(old, payload=back.payload, header=back.header),
+        "restore",
+        {"to": back.version, "undo": first.seq},
+    )

@@ -1,0 +1,294 @@
+"""The verbs of a memory that read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Unpack
+
+from .core.budget import Budget
+from .core.clock import micros
+from .core.cube import Cube, Version
+from .core.payload import clean
+from .core.where import View, Where, where_from
+from .errors import BadInput
+from .models import Generator
+from .parts import Caller, Handle, Parts, Who
+from .results import Answer, Citation, Page, Recall, Stats
+from .text import Extractive, Hit, Hits, Pack, SizeRouter, cited_prompt
+
+__all__ = ["Filters", "Reading", "where_of"]
+
+Filters = Where | Mapping[str, object] | None
+"""A filter: a `Where`, or its fields as a mapping."""
+
+_UNKNOWN = "I find nothing about that in this memory."
+
+
+class Reading(Handle):
+    """Get, list, search, recall, ask, history, stats."""
+
+    def get(self, id: str, **who: Unpack[Who]) -> Cube:
+        """Return one cube, in whatever state of its life.
+
+        Args:
+            id: Its id, or at least its first four characters.
+            who: Who asks.
+
+        Raises:
+            NotFound: There is no such cube for this caller, or several begin so.
+        """
+        caller = self._for(who)
+        cube = caller.parts.one(id, caller)
+        with caller.audited("get", [cube]):
+            return cube
+
+    def list(
+        self,
+        *,
+        where: Filters = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        newest_first: bool = True,
+        **who: Unpack[Who],
+    ) -> Page:
+        """Return cubes in order of time, page by page.
+
+        Args:
+            where: Filter.
+            limit: Cubes a page, 1 to 10,000.
+            cursor: `Page.cursor` of the page before.
+            newest_first: Order.
+            who: Who asks.
+        """
+        caller = self._for(who)
+        if not 1 <= limit <= 10_000:
+            raise BadInput(f"a page of {limit} cubes is not possible", hint="1 to 10000")
+        view = caller.view(where_of(where))
+        after = None if cursor is None else _cursor(cursor)
+        with caller.audited("list"):
+            found = caller.parts.store.engine.find(view, newest_first=newest_first, limit=limit + 1, after=after)
+        more = len(found) > limit
+        last = found[limit - 1] if more else None
+        return Page(tuple(found[:limit]), None if last is None else f"{micros(last.time)}-{last.row}")
+
+    def iterate(self, *, where: Filters = None, **who: Unpack[Who]) -> Iterator[Cube]:
+        """Yield every cube that a filter admits, oldest first."""
+        yield from self._all(where_of(where), who)
+
+    def _all(self, where: Where, who: Who) -> Iterator[Cube]:
+        cursor: str | None = None
+        while True:
+            page = self.list(where=where, limit=1000, cursor=cursor, newest_first=False, **who)
+            yield from page.cubes
+            if (cursor := page.cursor) is None:
+                return
+
+    def history(self, id: str, **who: Unpack[Who]) -> Sequence[Version]:
+        """Return every version of a cube, oldest first.
+
+        Raises:
+            NotFound: There is no such cube for this caller.
+        """
+        caller = self._for(who)
+        cube = caller.parts.one(id, caller)
+        with caller.audited("history", [cube]):
+            return caller.parts.store.history(cube.id, caller.whole_view())
+
+    def search(self, question: str, *, k: int = 10, where: Filters = None, **who: Unpack[Who]) -> Hits:
+        """Return the best hits for a question, with reasons.
+
+        Args:
+            question: Any text; operators have no meaning in it. A text in double quotes must stand in a hit as it is
+                if any cube holds it.
+            k: How many, >= 1.
+            where: Filter.
+            who: Who asks.
+
+        Raises:
+            BadInput: The question is empty, or k is below 1.
+        """
+        caller = self._for(who)
+        found = self._found(question, k, where, caller)
+        _told(caller, "search", question, k, found, found.hits)
+        return found
+
+    def _found(self, question: str, k: int, where: Filters, caller: Caller) -> Hits:
+        question = _question(question)
+        if not isinstance(k, int) or k < 1:
+            raise BadInput(f"k must be a whole number of at least 1, got {k!r}")
+        return caller.parts.finder.search(question, k, caller.view(where_of(where)))
+
+    def recall(self, question: str, *, budget_tokens: int = 2000, where: Filters = None, **who: Unpack[Who]) -> Recall:
+        """Return what a prompt needs to answer a question, packed to a token budget.
+
+        Everything, in order, when it fits; else the best hits. Each passage has a number, a date and a speaker.
+
+        Args:
+            question: What the prompt is about.
+            budget_tokens: Most tokens of the context, >= 1; never exceeded.
+            where: Filter.
+            who: Who asks.
+        """
+        caller = self._for(who)
+        recalled = self._recalled(question, budget_tokens, where, caller)
+        _told(caller, "recall", question, budget_tokens, recalled.found, recalled.hits)
+        return recalled
+
+    def _recalled(self, question: str, budget_tokens: int, where: Filters, caller: Caller) -> Recall:
+        question = _question(question)
+        if not isinstance(budget_tokens, int) or budget_tokens < 1:
+            raise BadInput(f"a budget of {budget_tokens!r} tokens is not possible", hint="give a whole number above 0")
+        shelf = _Shelf(caller.parts, caller.view(where_of(where)))
+        budget = Budget(tokens=budget_tokens)
+        found = _present(SizeRouter().retrieve(question, shelf, budget))
+        return Recall(Pack().compose(found.hits, shelf, budget), found)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        generator: Generator | None = None,
+        budget_tokens: int = 2000,
+        where: Filters = None,
+        **who: Unpack[Who],
+    ) -> Answer:
+        """Answer a question from what is remembered, with citations; without evidence, say so.
+
+        Args:
+            question: What to answer.
+            generator: Writes the answer from the recalled passages; None quotes the sentences that answer.
+            budget_tokens: Most tokens of the passages given to the generator.
+            where: Filter.
+            who: Who asks.
+
+        Raises:
+            ModelError: The generator failed.
+        """
+        caller = self._for(who)
+        if generator is None:
+            answer = self._quote(question, where, caller)
+        else:
+            recalled = self._recalled(question, budget_tokens, where, caller)
+            answer = _generated(question, generator, recalled)
+        _told(caller, "ask", question, len(answer.citations), answer.recall.found, answer.recall.hits)
+        return answer
+
+    def _quote(self, question: str, where: Filters, caller: Caller) -> Answer:
+        found = _present(self._found(question, 12, where, caller))
+        finder = caller.parts.finder
+        chosen = Extractive().answer(
+            question,
+            found.hits,
+            terms=finder.analyzer.terms,
+            likeness=finder.likeness,
+            found=found.terms,
+            size=found.considered,
+        )
+        shelf = _Shelf(caller.parts, caller.view(where_of(where)))
+        cited = list({s.hit.cube.id: s.hit for s in chosen}.values())
+        numbers = {hit.cube.id: number for number, hit in enumerate(cited, 1)}
+        recalled = Recall(Pack().compose(found.hits, shelf, Budget(tokens=2000)), found)
+        if not chosen:
+            return Answer(_UNKNOWN, (), recalled)
+        citations = tuple(Citation(numbers[s.hit.cube.id], s.hit, s.text) for s in chosen)
+        text = "\n".join(f"{citation.quote} [{citation.number}]" for citation in citations)
+        return Answer(text, citations, recalled)
+
+    def stats(self, **who: Unpack[Who]) -> Stats:
+        """Return what is in the memory, as far as the caller may see."""
+        caller = self._for(who)
+        parts = caller.parts
+        engine = parts.store.engine
+        view = caller.view()
+        by_space = {name: engine.count(replace(view, spaces=(name,))) for name in engine.spaces(view)}
+        index = parts.finder.index()
+        return Stats(
+            engine.location,
+            sum(by_space.values()),
+            by_space,
+            engine.bytes() + _folder_bytes(parts.folder),
+            parts.finder.fingerprint,
+            index.lacking,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """A memory narrowed to one view, for the mechanisms of the text room."""
+
+    parts: Parts
+    view: View
+
+    def search(self, question: str, k: int) -> Hits:
+        return self.parts.finder.search(question, k, self.view)
+
+    def everything(self, limit: int) -> Sequence[Cube]:
+        return self.parts.store.engine.find(self.view, newest_first=False, limit=limit, after=None)
+
+    def tokens(self, texts: Sequence[str]) -> list[int]:
+        return self.parts.counter.count_many(texts)
+
+
+def _generated(question: str, generator: Generator, recalled: Recall) -> Answer:
+    """Return what a generator answers from what was recalled; without evidence it is not asked."""
+    if not recalled.hits:
+        return Answer(_UNKNOWN, (), recalled, by=generator.name)
+    text = generator.generate(cited_prompt(question, recalled.text))
+    numbers = sorted({n for n in _cited(text) if 1 <= n <= len(recalled.hits)})
+    citations = tuple(Citation(n, recalled.hits[n - 1]) for n in numbers)
+    return Answer(text.strip(), citations, recalled, by=generator.name)
+
+
+def _present(found: Hits) -> Hits:
+    """Leave out what something else that was found has taken the place of, and say so."""
+    ids = {hit.cube.id for hit in found.hits}
+    kept = tuple(hit for hit in found.hits if hit.cube.header.life.superseded_by not in ids)
+    gone = len(found.hits) - len(kept)
+    if not gone:
+        return found
+    note = f"left out {gone} that newer memories have taken the place of; history shows them"
+    return replace(found, hits=kept, notes=(*found.notes, note))
+
+
+def _told(caller: Caller, action: str, question: str, k: int, found: Hits, used: Sequence[Hit]) -> None:
+    """Note which memories were used, and what the audit asks for."""
+    parts = caller.parts
+    if caller.at is None:
+        parts.heat.note([hit.cube.row for hit in used])
+    parts.auditor.searched(
+        caller.scope, action, question, space=caller.space, k=k, hits=len(used), considered=found.considered
+    )
+
+
+def where_of(filters: Filters) -> Where:
+    """Return a filter as a `Where`."""
+    if filters is None:
+        return Where()
+    return filters if isinstance(filters, Where) else where_from(filters)
+
+
+def _question(text: object) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput(f"the question is empty: {text!r}", hint="give at least one word")
+    return clean(text)
+
+
+def _cited(text: str) -> Iterator[int]:
+    return (int(n) for n in re.findall(r"\[(\d{1,4})\]", text))
+
+
+def _folder_bytes(folder: Path | None) -> int:
+    if folder is None or not folder.exists():
+        return 0
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+def _cursor(text: str) -> tuple[int, int]:
+    moment, _, row = text.rpartition("-")
+    try:
+        return int(moment), int(row)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is no cursor of a page") from error

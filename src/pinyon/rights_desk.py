@@ -1,0 +1,272 @@
+"""The desk at which rights are given: groups, roles, spaces, clearances, and single memories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Unpack
+
+from .core.access import Action, Decision, Policy, SpaceRights, check_principal
+from .core.clock import Instant, instant
+from .core.cube import Cube
+from .core.header import Rights
+from .core.payload import Json
+from .core.scope import check_name
+from .errors import BadInput
+from .govern.rights import check_rights, with_named, with_space
+from .parts import Caller, Who
+
+__all__ = ["RightsDesk"]
+
+_LISTS = ("read", "write", "share", "freeze", "deny", "purposes", "sensitivity")
+_Names = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Names to add to each list of rights, names to take from each, and times that replace those before."""
+
+    add: dict[str, _Names]
+    remove: dict[str, _Names]
+    times: dict[str, object]
+
+    def of(self, rights: Rights) -> Rights:
+        """Return rights with this done to them."""
+        lists = {name: self._names(name, getattr(rights, name)) for name in _LISTS}
+        return check_rights(replace(rights, **lists, **self.times))  # type: ignore[arg-type]  # fields of Rights
+
+    def of_space(self, said: SpaceRights) -> SpaceRights:
+        """Return rights to a space with this done to them."""
+        return SpaceRights(self.of(said.rights), self._names("reach", said.reach))
+
+    def _names(self, name: str, old: _Names) -> tuple[str, ...]:
+        gone = set(self.remove.get(name, ()))
+        return tuple(dict.fromkeys(each for each in (*old, *self.add.get(name, ())) if each not in gone))
+
+
+class RightsDesk:
+    """Who may do what, for one caller of a memory.
+
+    As soon as ``role:admin`` has a holder, only its holders change groups, roles, clearances and the rights to spaces.
+    Rights to a single memory are changed by its owner and by whoever may share it.
+
+    Args:
+        caller: Who rules.
+        change_cube: Writes the next version of one cube, as the memory does it.
+    """
+
+    def __init__(self, caller: Caller, change_cube: Callable[[str, Callable[[Cube], Cube], Caller], Cube]) -> None:
+        self._caller = caller
+        self._change_cube = change_cube
+
+    def policy(self, **who: Unpack[Who]) -> Policy:
+        """Return everything that is ruled for the caller's tenant."""
+        caller = self._caller.narrowed(who)
+        return caller.parts.rules_of(caller.scope.tenant).policy()
+
+    def group(self, name: str, *, add: _Names = (), remove: _Names = (), **who: Unpack[Who]) -> Policy:
+        """Change who belongs to a group.
+
+        Args:
+            name: Of the group.
+            add: Principals that belong to it from now on, groups too.
+            remove: Principals that do no longer.
+            who: Who rules.
+
+        Example:
+            >>> from pinyon import Memory
+            >>> memory = Memory.open(":memory:")
+            >>> memory.rights.group("care", add=["user:ann"]).groups
+            (('care', ('user:ann',)),)
+        """
+        return self._named("groups", check_name(name, "group"), add, remove, who)
+
+    def role(self, name: str, *, add: _Names = (), remove: _Names = (), **who: Unpack[Who]) -> Policy:
+        """Change who holds a role; arguments as for `group`."""
+        return self._named("roles", check_name(name, "role"), add, remove, who)
+
+    def clear(self, principal: str, *, add: _Names = (), remove: _Names = (), **who: Unpack[Who]) -> Policy:
+        """Change which labels of sensitivity a principal may see; with the first clearance all labels begin to close.
+
+        Args:
+            principal: Whom.
+            add: Labels it may see from now on.
+            remove: Labels it may see no longer.
+            who: Who rules.
+        """
+        return self._named("clearances", check_principal(principal), add, remove, who, is_label=True)
+
+    def grant(
+        self,
+        id: str | None = None,
+        *,
+        read: _Names = (),
+        write: _Names = (),
+        share: _Names = (),
+        freeze: _Names = (),
+        deny: _Names = (),
+        reach: _Names = (),
+        purposes: _Names = (),
+        labels: _Names = (),
+        opens: Instant | None = None,
+        closes: Instant | None = None,
+        hours: tuple[int, int] | None = None,
+        **who: Unpack[Who],
+    ) -> Cube | Policy:
+        """Give rights to one memory, or to the caller's space; from its first rights on, a space denies the rest.
+
+        Args:
+            id: Of the memory, or its first characters; None for the space.
+            read: Principals that may read.
+            write: Principals that may add, change, archive and forget.
+            share: Principals that may change the rights of single memories.
+            freeze: Principals that may freeze and thaw.
+            deny: Principals that may do nothing, whatever else they hold.
+            reach: Principals whose rights to the space extend to what others own in it.
+            purposes: Purposes one of which everybody must state.
+            labels: Labels of sensitivity, for which all but the owner must be cleared.
+            opens: Nobody uses it before.
+            closes: Nobody uses it from then on.
+            hours: Minutes of the UTC day between which it may be used.
+            who: Who rules, and which space.
+
+        Raises:
+            Denied: The caller may not rule here.
+
+        Example:
+            >>> from pinyon import Memory, Scope
+            >>> memory = Memory.open(":memory:")
+            >>> policy = memory.rights.grant(read=["group:care"], space="ward")
+            >>> memory.rights.group("care", add=["user:ann"]).principals(Scope(user="ann")) >= {"group:care"}
+            True
+        """
+        add = {
+            "read": read,
+            "write": write,
+            "share": share,
+            "freeze": freeze,
+            "deny": deny,
+            "reach": reach,
+            "purposes": purposes,
+        }
+        times = {
+            "opens": None if opens is None else instant(opens),
+            "closes": None if closes is None else instant(closes),
+            "hours": hours,
+        }
+        given: dict[str, object] = {name: value for name, value in times.items() if value is not None}
+        return self._give(id, _Changes({**add, "purposes": purposes, "sensitivity": labels}, {}, given), who)
+
+    def revoke(
+        self,
+        id: str | None = None,
+        *,
+        read: _Names = (),
+        write: _Names = (),
+        share: _Names = (),
+        freeze: _Names = (),
+        deny: _Names = (),
+        reach: _Names = (),
+        purposes: _Names = (),
+        labels: _Names = (),
+        times: bool = False,
+        **who: Unpack[Who],
+    ) -> Cube | Policy:
+        """Take rights to one memory, or to the caller's space, back.
+
+        Args:
+            id: Of the memory, or its first characters; None for the space.
+            read: Principals to take from those that may read; so for the lists that follow.
+            write: As for `grant`.
+            share: As for `grant`.
+            freeze: As for `grant`.
+            deny: As for `grant`.
+            reach: As for `grant`.
+            purposes: As for `grant`.
+            labels: As for `grant`.
+            times: Whether to take away the moments and hours it is bound to.
+            who: Who rules, and which space.
+        """
+        gone = {
+            "read": read,
+            "write": write,
+            "share": share,
+            "freeze": freeze,
+            "deny": deny,
+            "reach": reach,
+            "purposes": purposes,
+        }
+        none = {"opens": None, "closes": None, "hours": None} if times else {}
+        return self._give(id, _Changes({}, {**gone, "purposes": purposes, "sensitivity": labels}, dict(none)), who)
+
+    def _give(self, id: str | None, changes: _Changes, who: Who) -> Cube | Policy:
+        caller = self._caller.narrowed(who)
+        if id is None:
+            what: dict[str, Json] = {"space": caller.space}
+            what |= {
+                "add": _plain(changes.add),
+                "remove": _plain(changes.remove),
+                "times": list[Json](sorted(changes.times)),
+            }
+            return self._rule(lambda policy: with_space(policy, caller.space, changes.of_space), caller, what)
+        if changes.add.get("reach") or changes.remove.get("reach"):
+            raise BadInput("a single memory has no reach", hint="reach belongs to the rights to a space")
+
+        def change(old: Cube) -> Cube:
+            return replace(old, header=replace(old.header, rights=changes.of(old.header.rights)))
+
+        return self._change_cube(id, change, caller)
+
+    def open_space(self, **who: Unpack[Who]) -> Policy:
+        """Take all rights from the caller's space, which makes it open to everyone of the tenant again."""
+        caller = self._caller.narrowed(who)
+        return self._rule(
+            lambda policy: with_space(policy, caller.space, lambda _: None), caller, {"open": caller.space}
+        )
+
+    def close_others(self, is_closed: bool = True, **who: Unpack[Who]) -> Policy:
+        """Say whether spaces without rights of their own admit owners alone.
+
+        Args:
+            is_closed: Whether they do.
+            who: Who rules.
+        """
+        caller = self._caller.narrowed(who)
+        return self._rule(lambda policy: replace(policy, is_closed=is_closed), caller, {"closed": is_closed})
+
+    def decide(self, id: str, action: Action = "read", **who: Unpack[Who]) -> Decision:
+        """Return whether a caller may do something with a memory that it may read, and which rule says so.
+
+        Args:
+            id: Its id, or the first characters of it.
+            action: ``read``, ``write``, ``share`` or ``freeze``.
+            who: Of whom it is asked.
+        """
+        caller = self._caller.narrowed(who)
+        cube = self._caller.parts.one(id, self._caller)
+        return caller.whole_view().allows(cube, action)
+
+    def _named(self, what: str, name: str, add: _Names, remove: _Names, who: Who, *, is_label: bool = False) -> Policy:
+        for value in add:
+            if is_label:
+                check_name(value, "label")
+            else:
+                check_principal(value)
+        gone = set(remove)
+
+        def change(policy: Policy) -> Policy:
+            old = dict(getattr(policy, what)).get(name, ())
+            return with_named(policy, what, name, [value for value in (*old, *add) if value not in gone])
+
+        said: dict[str, Json] = {what: name, "add": list(add), "remove": list(remove)}
+        return self._rule(change, self._caller.narrowed(who), said)
+
+    def _rule(self, change: Callable[[Policy], Policy], caller: Caller, what: dict[str, Json]) -> Policy:
+        parts = caller.check_now()
+        rules = parts.rules_of(caller.scope.tenant)
+        with caller.audited("policy"):
+            return rules.change(change, access=caller.access(), now=caller.now(), what=what)
+
+
+def _plain(lists: dict[str, _Names]) -> dict[str, Json]:
+    return {name: list(names) for name, names in lists.items() if names}

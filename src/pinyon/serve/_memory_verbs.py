@@ -1,0 +1,302 @@
+"""The verbs that everybody uses, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ..errors import BadInput
+from . import _later
+from .outcomes import Exported, Health, Past
+from .verb import BUDGET, FILTERS, ID, METADATA, QUESTION, STATES, TAGS, TIME, WHY, Given, Parameter, Verb, how_many
+
+if TYPE_CHECKING:
+    from ..core.cube import Cube
+    from ..memory import Memory
+    from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
+    from ..text.base import Hits
+
+__all__ = ["MEMORY_VERBS"]
+
+
+def _add(memory: Memory, given: Given) -> Added:
+    what = given.values.get("what")
+    speaker, role = given.maybe("speaker", str), given.maybe("role", str)
+    if speaker is not None or role is not None:
+        if not isinstance(what, str):
+            raise BadInput("messages say themselves who speaks", hint="leave out the speaker and the role")
+        if what.strip():  # of an empty text `Memory.add` speaks more plainly when it is no turn
+            what = _later.Conversation((_later.Turn(what, speaker=speaker, role=role),))
+    return memory.add(
+        cast("str", what),  # whatever it is; `Memory.add` says what it cannot take
+        time=given.moment("time"),
+        tags=given.texts("tags"),
+        metadata=given.metadata(),
+    )
+
+
+def _import(memory: Memory, given: Given) -> Imported:
+    importer = _later.Importer(given.texts("tags"), given.metadata())
+    data = given.maybe("data", bytes)
+    if data is not None:
+        return _later.import_stream(memory, data, given.text("name") or "stdin", importer=importer)
+    return _later.import_files(memory, given.texts("paths"), importer=importer, progress=given.progress)
+
+
+def _search(memory: Memory, given: Given) -> Hits:
+    return memory.search(given.text("question"), k=given.integer("k"), where=given.where())
+
+
+def _recall(memory: Memory, given: Given) -> Recall:
+    return memory.recall(given.text("question"), budget_tokens=given.integer("budget_tokens"), where=given.where())
+
+
+def _ask(memory: Memory, given: Given) -> Answer:
+    settings = _later.load_settings()
+    spec = given.maybe("generator", str) or settings.generator
+    generator = None if spec in (None, "none") else _later.generator_from(spec, api_key=settings.api_key)
+    return memory.ask(
+        given.text("question"),
+        generator=generator,
+        budget_tokens=given.integer("budget_tokens"),
+        where=given.where(),
+    )
+
+
+def _get(memory: Memory, given: Given) -> Cube:
+    return memory.get(given.text("id"))
+
+
+def _list(memory: Memory, given: Given) -> Page:
+    return memory.list(
+        where=given.where(),
+        limit=given.integer("limit"),
+        cursor=given.maybe("cursor", str),
+        newest_first=given.is_set("newest_first"),
+    )
+
+
+def _update(memory: Memory, given: Given) -> Cube:
+    return memory.update(
+        given.text("id"),
+        text=given.maybe("text", str),
+        time=given.moment("time"),
+        tags=given.texts("tags") or None,
+        metadata=given.metadata(),
+    )
+
+
+def _forget(memory: Memory, given: Given) -> Forgotten:
+    verb = memory.plan_forget if given.is_set("dry_run") else memory.forget
+    return verb(given.texts("ids"), where=given.where(), query=given.maybe("query", str), k=given.integer("k"))
+
+
+def _history(memory: Memory, given: Given) -> Past:
+    cube = memory.get(given.text("id"))
+    return Past(cube.id, tuple(memory.history(cube.id)))
+
+
+def _export(memory: Memory, given: Given) -> Exported:
+    path = Path(given.text("path")).expanduser()
+    return Exported(str(path), _later.export(memory, path, where=given.where()))
+
+
+def _stats(memory: Memory, _: Given) -> Stats:
+    return memory.stats()
+
+
+def _doctor(memory: Memory, given: Given) -> Health:
+    return _later.examine(memory, repair=given.is_set("repair"), progress=given.progress)
+
+
+MEMORY_VERBS: tuple[Verb, ...] = (
+    Verb(
+        "add",
+        "Remember a text, word for word.",
+        "Without a text, or with -, the text is read from standard input. Words need no quotes; they are joined by"
+        " spaces. The same text again is the same memory.",
+        (
+            'pinyon add "The spare key hangs behind the blue door." --tag home',
+            "pinyon add --speaker Ann --time 2023-05-08 I am allergic to peanuts.",
+            "pinyon add --messages chat.json --session monday",
+        ),
+        (
+            Parameter("what", "The text, or - for standard input", "words", "argument", shown="TEXT"),
+            TIME,
+            TAGS,
+            METADATA,
+            Parameter("speaker", "Who said it; makes it a turn of a conversation", "text", "option", ("--speaker",),
+                      "NAME"),
+            Parameter("role", "Role in a chat; makes it a turn of a conversation", "choice", "option", ("--role",),
+                      choices=("user", "assistant", "system", "tool")),
+            Parameter("messages", 'JSON chat messages ({"role": …, "content": …}) instead of a text; - for standard'
+                      " input", "file", "edge", ("--messages",), "FILE"),
+        ),
+        ("pinyon.memory:Memory.add", "pinyon.core.experience:Turn"),
+        _add,
+        can_create=True,
+    ),
+    Verb(
+        "import",
+        "Read files, folders and archives into the memory.",
+        "A file that was read before and has not changed is passed over; one that changed replaces what it said. A file"
+        " that cannot be read is named, and the rest goes in.",
+        (
+            "pinyon import notes/ 'mail/**/*.eml' --tag work",
+            "cat chat.json | pinyon import - --name chat.json",
+            "pinyon import notes/ --watch",
+        ),
+        (
+            Parameter("paths", "Files, folders (read in depth) and globs; - for standard input", "file", "argument",
+                      is_many=True, is_required=True),
+            Parameter("data", "The bytes of a source, instead of paths", "bytes", "input"),
+            Parameter("name", "Name of what comes from standard input; its ending helps to tell what it is",
+                      "text", "option", ("--name",)),
+            TAGS,
+            METADATA,
+            Parameter("watch", "Go on, and import again whenever a file changes", "flag", "edge", ("--watch",)),
+        ),
+        (
+            "pinyon.importing:import_files",
+            "pinyon.importing:import_stream",
+            "pinyon.importing:Importer",
+            "pinyon.importing:watch_files",
+        ),
+        _import,
+        can_create=True,
+    ),
+    Verb(
+        "search",
+        "Show the memories that fit a question best.",
+        "Finds by words and by meaning, without any language model. A text in double quotes must stand in a memory as"
+        " it is, if any holds it.",
+        ("pinyon search where is the spare key", "pinyon search bees --speaker Ann --since 2023-01-01 --why"),
+        (QUESTION, how_many("How many"), *FILTERS, WHY),
+        ("pinyon.memory:Memory.search",),
+        _search,
+    ),
+    Verb(
+        "recall",
+        "Print what a prompt needs to answer a question, within a token budget.",
+        "Everything, in order, when it fits; else what fits the question best. Each passage has a number, a date and a"
+        " speaker.",
+        ("pinyon recall what does Ann eat --budget 800",),
+        (QUESTION, BUDGET, *FILTERS, WHY),
+        ("pinyon.memory:Memory.recall",),
+        _recall,
+    ),
+    Verb(
+        "ask",
+        "Answer a question from the memory, with citations.",
+        "Without a model the answer is quoted from the memories. When nothing is known about it, the answer says so.",
+        (
+            "pinyon ask what is Ann allergic to",
+            "pinyon ask what is Ann allergic to --model openai:qwen3@http://localhost:8000/v1",
+        ),
+        (
+            QUESTION,
+            Parameter("generator", "Model that writes the answer: openai:<model>@<base_url>, anthropic:<model> or"
+                      " hf:<id>; none for quotations", "text", "option", ("--model",), "SPEC"),
+            BUDGET,
+            *FILTERS,
+            WHY,
+        ),
+        ("pinyon.memory:Memory.ask",),
+        _ask,
+    ),
+    Verb(
+        "get",
+        "Show one memory whole.",
+        "",
+        ("pinyon get 3f9a1c2b",),
+        (ID,),
+        ("pinyon.memory:Memory.get",),
+        _get,
+    ),
+    Verb(
+        "list",
+        "List memories in order of time, page by page.",
+        "",
+        ("pinyon list --limit 20 --tag work", "pinyon list --where 'year>=2024' --json"),
+        (
+            Parameter("limit", "Memories a page", "integer", "option", ("--limit",), "N", 50, least=1, most=10_000),
+            Parameter("cursor", "Go on where the page before ended", "text", "option", ("--cursor",)),
+            Parameter("newest_first", "Begin with the oldest", "flag", "option", ("--oldest-first",), default=True),
+            *FILTERS,
+            STATES,
+        ),
+        ("pinyon.memory:Memory.list",),
+        _list,
+    ),
+    Verb(
+        "update",
+        "Write the next version of a memory.",
+        "What is not given stays. The versions before stay in its history. Tags and metadata that are given replace"
+        " those before.",
+        ('pinyon update 3f9a1c2b --text "The spare key hangs in the shed."', "pinyon update 3f9a1c2b --tag home"),
+        (
+            ID,
+            Parameter("text", "Its words from now on; - for standard input", "text", "option", ("--text",)),
+            TIME,
+            TAGS,
+            METADATA,
+        ),
+        ("pinyon.memory:Memory.update",),
+        _update,
+    ),
+    Verb(
+        "forget",
+        "Remove memories with all their versions.",
+        "Shows what would go and asks. The journal keeps that something went, and not what.",
+        ("pinyon forget 3f9a1c2b", "pinyon forget --source diary.md --dry-run", "pinyon forget --query peanuts -k 3"),
+        (
+            Parameter("ids", "Ids, or at least their first four characters", "text", "argument", is_many=True),
+            Parameter("query", "The best hits of a question", "text", "option", ("--query",), "QUESTION"),
+            how_many("How many hits of the question"),
+            *FILTERS,
+            Parameter("dry_run", "Show what would go, and stop", "flag", "edge", ("--dry-run",)),
+            Parameter("yes", "Do not ask", "flag", "edge", ("--yes", "-y")),
+        ),
+        ("pinyon.memory:Memory.forget", "pinyon.memory:Memory.plan_forget"),
+        _forget,
+    ),
+    Verb(
+        "history",
+        "Show every version of a memory, oldest first.",
+        "",
+        ("pinyon history 3f9a1c2b",),
+        (ID,),
+        ("pinyon.memory:Memory.history",),
+        _history,
+    ),
+    Verb(
+        "export",
+        "Write memories into an archive that import reads.",
+        "The archive holds every version and is one file of JSON lines. An archive that is there already is replaced"
+        " when the new one is whole.",
+        ("pinyon export backup.jsonl", "pinyon export work.jsonl --tag work"),
+        (Parameter("path", "The archive", "file", "argument", shown="FILE", is_required=True), *FILTERS),
+        ("pinyon.importing:export",),
+        _export,
+    ),
+    Verb(
+        "stats",
+        "Show what is in the memory.",
+        "",
+        ("pinyon stats --json",),
+        (),
+        ("pinyon.memory:Memory.stats",),
+        _stats,
+    ),
+    Verb(
+        "doctor",
+        "Check that the memory is sound.",
+        "Verifies the journal, the database and the index. With --repair, missing vectors are made and the index is"
+        " built again first; what was remembered is never changed.",
+        ("pinyon doctor", "pinyon doctor --repair"),
+        (Parameter("repair", "Build again what is derived from the memories", "flag", "edge", ("--repair",)),),
+        ("pinyon.memory:Memory.check", "pinyon.memory:Memory.reindex", "pinyon.memory:Memory.catch_up"),
+        _doctor,
+    ),
+)  # fmt: skip
+"""Add, import, search, recall, ask, get, list, update, forget, history, export, stats, doctor."""
