@@ -237,7 +237,8 @@ def compute(seed: int, price: float, days: int = 28, a_day: int = 200, memories:
                  digest=world.texts[row])
             for row, rate in rates.items()
         ]  # fmt: skip
-        savings = {one.row: one.saving for one in promoter.states(items, list(built.values()))}
+        decided = promoter.states(items, list(built.values()))
+        savings = {one.row: one.saving for one in decided if one.verb == "promote"}
         worker.run()
         used = sum(SMOLLM.bytes_per_token * world.tokens[row] for row in built)
         if used > state_bytes // 10:
@@ -258,16 +259,18 @@ def killed(path: Path, jobs: int, workers: int, kills: int, seed: int) -> dict[s
     added_s = time.perf_counter() - start
     chance, dead = random.Random(seed), 0
     start = time.perf_counter()
-    running = [worker_process(path) for _ in range(workers)]
+    running = {process.pid: process for process in (worker_process(path) for _ in range(workers))}
     while (counts := queue.counts())["waiting"] + counts["running"]:
         time.sleep(chance.uniform(0.1, 0.6))
         print(f"\r{counts['done']:,} done, {dead} killed", end="", file=sys.stderr)
-        if dead < kills:
-            place = chance.randrange(workers)
-            os.kill(running[place].pid, signal.SIGKILL)
-            dead += running[place].wait() == -signal.SIGKILL
-            running[place] = worker_process(path)
-    codes = [process.wait(timeout=120) for process in running]
+        holding = {int(job.worker.split("-")[0]) for job in engine.jobs.find(states=["running"])} & running.keys()
+        if dead < kills and holding:  # not one that is still starting
+            victim = running.pop(chance.choice(sorted(holding)))
+            os.kill(victim.pid, signal.SIGKILL)
+            dead += victim.wait() == -signal.SIGKILL
+            fresh = worker_process(path)
+            running[fresh.pid] = fresh
+    codes = [process.wait(timeout=120) for process in running.values()]
     seconds = time.perf_counter() - start
     print(file=sys.stderr)
     effects = [engine.setting(f"effect-{number}") for number in range(jobs)]
@@ -312,7 +315,7 @@ def interval(values: Sequence[float]) -> str:
 def report_shift(seeds: int) -> tuple[list[str], dict[str, Any]]:
     lines = [f"### Topic shift: 60 questions on {TOPICS[0]}, then 60 on {TOPICS[1]}; {HAND} memories at hand", ""]
     lines += [
-        "| policy | share of topic 2 after 8 | questions to 80 % | searches of 120 | limit |",
+        "| policy | share of topic 2 after 8 | questions to 80 %, worst | searches of 120 | limit |",
         "|---|---|---|---|---|",
     ]
     out: dict[str, Any] = {}
@@ -320,7 +323,7 @@ def report_shift(seeds: int) -> tuple[list[str], dict[str, Any]]:
         runs = [topic_shift(seed, policy) for seed in range(seeds)]
         out[policy] = runs
         worst = max((run["questions_to_80"] or 99 for run in runs), default=0)
-        verdict = ("met" if min(r["share_after_8"] for r in runs) >= 0.8 else "MISSED") if policy == "value" else ""
+        verdict = f"80 % within 8: {'met' if worst <= 8 else 'MISSED'}" if policy == "value" else ""
         shares = interval([run["share_after_8"] for run in runs])
         searches = mean(run["searches"] for run in runs)
         lines.append(f"| {policy} | {shares} | {worst if worst < 99 else 'never'} | {searches:.0f} | {verdict} |")

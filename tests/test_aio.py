@@ -6,23 +6,44 @@ from pathlib import Path
 import pytest
 
 from pinyon import Conversation, Memory, Turn
-from pinyon.aio import AsyncMemory
+from pinyon.aio import AsyncMemory, AsyncRights
 from pinyon.errors import BadInput
+from pinyon.rights_desk import RightsDesk
 
 
 def public(kind: type) -> set[str]:
-    return {name for name in vars(kind) if not name.startswith("_")}
+    return {name for name in dir(kind) if not name.startswith("_")}
 
 
 def test_its_verbs_are_those_of_a_memory() -> None:
-    assert public(AsyncMemory) - {"memory"} == public(Memory) - {"store"}
+    assert public(AsyncMemory) - {"memory"} == public(Memory) - {"store", "caller", "jobs"}
+    assert public(AsyncRights) == public(RightsDesk)
 
 
-@pytest.mark.parametrize("name", sorted(public(AsyncMemory) - {"memory", "scope", "space", "at", "open"}))
+@pytest.mark.parametrize(
+    "name", sorted(public(AsyncMemory) - {"memory", "scope", "space", "at", "as_of", "open", "rights"})
+)
 def test_each_verb_is_the_method_of_the_same_name(name: str) -> None:
     verb = vars(AsyncMemory)[name]
-    assert verb.__wrapped__ is vars(Memory)[name]
+    assert verb.__wrapped__ is inspect.getattr_static(Memory, name)
     assert verb.__doc__ == inspect.getattr_static(Memory, name).__doc__
+
+
+@pytest.mark.parametrize("name", sorted(public(AsyncRights)))
+def test_each_verb_of_the_rights_is_the_method_of_the_same_name(name: str) -> None:
+    assert vars(AsyncRights)[name].__wrapped__ is vars(RightsDesk)[name]
+
+
+def test_rights_are_given_and_the_past_is_searched_in_an_event_loop() -> None:
+    async def work(memory: AsyncMemory) -> None:
+        await memory.rights.grant(read=["user:bob"], space="ward")
+        assert (await memory.rights.policy()).space("ward").rights.read == ("user:bob",)
+        past = await memory.as_of("2020-01-01")
+        await memory.add("The key hangs in the shed.")
+        assert not (await past.search("key")).hits
+        assert [line.op async for line in memory.log()] == ["create", "policy"]
+
+    run(work)
 
 
 def run(work: Callable[[AsyncMemory], Awaitable[object]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinyon import Memory
-from pinyon.importing import Importer, export, import_files, import_stream
+from pinyon.importing import (
+    Importer,
+    export,
+    export_everything,
+    import_archive,
+    import_files,
+    import_stream,
+    restore,
+)
+from pinyon.store import Rescope
 
 settings.register_profile("files", deadline=None, max_examples=15)
 
@@ -138,3 +148,40 @@ def test_an_archive_never_writes_as_somebody_else(memory: Memory, tmp_path: Path
     (result,) = import_files(other, [path], user="bob").sources
     assert "may not write" in result.reason
     assert other.store.engine.head().seq == 0
+
+
+def test_an_archive_comes_in_by_a_stream(memory: Memory, tmp_path: Path) -> None:
+    memory.add("one")
+    export(memory, tmp_path / "a.pinyon")
+    other = Memory.open(":memory:")
+    (result,) = import_stream(other, (tmp_path / "a.pinyon").read_bytes(), "-").sources
+    assert (result.source, result.outcome, result.cubes) == ("-", "added", 1)
+
+
+def test_a_hostile_archive_is_skipped_and_named(memory: Memory, tmp_path: Path) -> None:
+    memory.add("one")
+    path = tmp_path / "a.pinyon"
+    export(memory, path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("../../x", "mine")
+    (result,) = import_files(Memory.open(":memory:"), [path]).sources
+    assert result.outcome == "skipped"
+    assert "'../../x'" in result.reason
+
+
+def test_a_whole_memory_is_exported_and_restored(memory: Memory, tmp_path: Path) -> None:
+    memory.add("mine", user="ann")
+    memory.add("his", user="bob")
+    export_everything(memory, tmp_path / "a.pinyon")
+    other = Memory.open(":memory:")
+    assert restore(other, tmp_path / "a.pinyon") == 2
+    assert [hit.cube.text for hit in other.search("his", user="bob").hits] == ["his"]
+    assert restore(other, tmp_path / "a.pinyon") == 0
+
+
+def test_an_archive_goes_into_another_space(memory: Memory, tmp_path: Path) -> None:
+    memory.add("one", user="ann")
+    export(memory, tmp_path / "a.pinyon", user="ann")
+    moved = Rescope(into_space="copy")
+    assert import_archive(memory, tmp_path / "a.pinyon", rescope=moved, user="ann").created == 1
+    assert [cube.text for cube in memory.iterate(user="ann", space="copy")] == ["one"]

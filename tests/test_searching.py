@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from pinyon.core.scope import Scope
 from pinyon.core.where import View, Where
 from pinyon.index import Analyzer, IndexConfig
 from pinyon.searching import Finder
-from pinyon.store import MemoryEngine, Store
+from pinyon.store import Engine, MemoryEngine, SqliteEngine, Store
 from pinyon.testing import HashEmbedder
 from pinyon.text import Hits
 
@@ -28,7 +30,7 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def _finder(engine: MemoryEngine) -> Finder:
+def _finder(engine: Engine) -> Finder:
     return Finder(engine, HashEmbedder(16), Analyzer(), None, IndexConfig())
 
 
@@ -87,8 +89,14 @@ def _changed(store: Store, cube: Cube, text: str, tags: tuple[str, ...] = ()) ->
     )
 
 
-def test_hits_of_an_earlier_time_are_the_cubes_of_that_time() -> None:
-    store = Store(MemoryEngine())
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    engine = MemoryEngine() if request.param == "memory" else SqliteEngine(tmp_path / "m.db")
+    yield Store(engine)
+    engine.close()
+
+
+def test_hits_of_an_earlier_time_are_the_cubes_of_that_time(store: Store) -> None:
     first, second = (p.cube for p in store.put(
         [Draft(Text("the old mill"), Header(tags=("red",))), Draft(Text("the old boat"))],
         owner=Scope(), space="main", now=NOW,
@@ -110,8 +118,7 @@ def test_hits_of_an_earlier_time_are_the_cubes_of_that_time() -> None:
     assert texts("mill old") == ["the old boat"]
 
 
-def test_who_lost_a_right_does_not_find_what_it_could_read_before() -> None:
-    store = Store(MemoryEngine())
+def test_who_lost_a_right_does_not_find_what_it_could_read_before(store: Store) -> None:
     cube = store.put([Draft(Text("the old mill"))], owner=Scope(), space="main", now=NOW)[0].cube
     at = store.engine.head().seq
     store.update(

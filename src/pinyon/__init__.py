@@ -11,14 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .core.access import Policy
     from .core.cube import Cube
     from .core.experience import Conversation, Document, Note, Turn
+    from .core.header import Rights
     from .core.payload import Kind
     from .core.scope import Scope
     from .core.where import Condition, Where
     from .errors import PinyonError
+    from .govern.redact import RedactionRule
+    from .govern.retention import Rule
     from .memory import Memory
     from .results import Added, Answer, Forgotten, Page, Recall
+    from .schedule.sweep import LifecycleConfig
     from .text.base import Hit, Hits
 
 __version__ = "0.1.0"
@@ -34,11 +39,16 @@ __all__ = [
     "Hit",
     "Hits",
     "Kind",
+    "LifecycleConfig",
     "Memory",
     "Note",
     "Page",
     "PinyonError",
+    "Policy",
     "Recall",
+    "RedactionRule",
+    "Rights",
+    "Rule",
     "Scope",
     "Turn",
     "Where",
@@ -56,11 +66,16 @@ _HOMES = {
     "Hit": ".text.base",
     "Hits": ".text.base",
     "Kind": ".core.payload",
+    "LifecycleConfig": ".schedule.sweep",
     "Memory": ".memory",
     "Note": ".core.experience",
     "Page": ".results",
     "PinyonError": ".errors",
+    "Policy": ".core.access",
     "Recall": ".results",
+    "RedactionRule": ".govern.redact",
+    "Rights": ".core.header",
+    "Rule": ".govern.retention",
     "Scope": ".core.scope",
     "Turn": ".core.experience",
     "Where": ".core.where",

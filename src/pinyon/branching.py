@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from .core.clock import micros
 from .core.cube import Cube, Draft, seal_hash, seal_id
-from .core.header import Header, Life, Lineage, Origin, Parent
+from .core.header import Header, Lineage, Origin, Parent
 from .core.scope import Scope, check_name
 from .core.where import EVERY_STATE, View, Where
 from .errors import BadInput, Conflict, Denied
@@ -76,8 +77,6 @@ def branch(store: Store, view: View, at_seq: int, into_space: str, *, actor: Sco
 
 
 def _pages(store: Store, view: View) -> Iterator[list[Cube]]:
-    from .core.clock import micros
-
     after: tuple[int, int] | None = None
     while page := store.engine.find(view, newest_first=False, limit=_BATCH, after=after):
         yield page
@@ -97,9 +96,7 @@ class _Copy:
         owner = replace(cube.owner, session=None)
         id = seal_id(Draft(cube.payload, key=key), owner, space, nonce=nonce)
         seal = seal_hash(cube.payload, header, "")
-        return [
-            replace(cube, id=id, version=1, space=space, header=header, hash=seal, parent="", updated=cube.updated)
-        ]
+        return [replace(cube, id=id, version=1, space=space, header=header, hash=seal, parent="", updated=cube.updated)]
 
 
 def _write(store: Store, copies: Sequence[_Copy], space: str, at: int, actor: Scope, now: datetime) -> int:
@@ -127,7 +124,7 @@ def _copied(copy: _Copy) -> Header:
         provenance=replace(header.provenance, origin=Origin.CONVERSION),
         rights=copy.today.rights,
         life=replace(life, superseded_by=None),
-        lineage=Lineage((Parent(cube.id, cube.version, "derived"),)),
+        lineage=Lineage((Parent(cube.id, cube.version, "copied"),)),
     )
 
 
@@ -222,7 +219,7 @@ class _Merge:
 
     def take(self, copy: Cube) -> None:
         """Bring one cube of the branch back."""
-        source = next((p for p in copy.header.lineage.parents if p.relation == "derived"), None)
+        source = next((p for p in copy.header.lineage.parents if p.relation == "copied"), None)
         origin = copy if copy.version == 1 else self.store.engine.versions(copy.id)[0]
         if source is None or origin.header.provenance.origin is not Origin.CONVERSION:
             self._create(copy)
@@ -281,7 +278,7 @@ class _Merge:
         header = replace(
             copy.header,
             provenance=replace(copy.header.provenance, origin=Origin.MERGE),
-            lineage=Lineage((Parent(copy.id, copy.version, "merged"),)),
+            lineage=Lineage((Parent(copy.id, copy.version, "copied"),)),
         )
         chain = _Copy(copy, copy.header).chain(self.into, header, f"merge\x00{copy.id}", 0)
         for placed in self.store.adopt([chain], actor=self.actor, now=self.now):
@@ -289,9 +286,6 @@ class _Merge:
                 self.created.append(placed.cube)
             else:
                 self.unchanged += 1
-
-
-_KEPT: Mapping[str, object] = {}
 
 
 def _said(cube: Cube) -> tuple[object, ...]:

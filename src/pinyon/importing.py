@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 Progress = Callable[[SourceResult], object]
+_HEAD_BYTES = 64  # by which an archive is known
 Steps = Callable[[int, int], object]
 """Told how many cubes are done, and how many there are; 0 where that is not known."""
 
@@ -134,7 +136,13 @@ def import_stream(
         who: Whose memory it is.
     """
     start = time.perf_counter()
-    result = _import_bytes(memory, data, name, importer or Importer(), who)
+    if is_archive(data[:_HEAD_BYTES]):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "archive"
+            path.write_bytes(data)
+            result = replace(_import_file(memory, path, importer or Importer(), who), source=name)
+    else:
+        result = _import_bytes(memory, data, name, importer or Importer(), who)
     return Imported((result,), (time.perf_counter() - start) * 1000)
 
 
@@ -208,11 +216,11 @@ def import_archive(
 
 
 def _access(memory: Memory, who: Who) -> Access:
-    return Access.of(memory.at(**who).scope)
+    return memory.at(**who).caller.access()
 
 
 def _now(memory: Memory) -> datetime:
-    return memory._caller.now()
+    return memory.caller.now()
 
 
 def watch_files(
@@ -332,4 +340,4 @@ def _is_archive(path: Path) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        return is_archive(file.read(64))
+        return is_archive(file.read(_HEAD_BYTES))

@@ -254,7 +254,7 @@ class Keeping(Writing):
         """
         caller = self._writer(who)
         parts = caller.parts
-        parts.heat.flush()
+        parts.note_uses()
         with caller.audited("sweep"):
             swept = self._lifecycle(parts).sweep(caller.now(), dry_run=dry_run, limit=limit, progress=progress)
         if not dry_run and any(move.after is None for move in swept.moves):

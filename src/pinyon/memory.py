@@ -14,7 +14,6 @@ from .core.scope import Scope
 from .errors import BadInput
 from .govern.audit import Auditor
 from .index import Analyzer, IndexConfig
-from .keeping import Keeping
 from .models import Embedder, StaticTokenCounter, TokenCounter, embedder_from
 from .parts import AuditLevel, Caller, Parts, Who, secret_of
 from .reading import Filters, where_of
@@ -23,11 +22,12 @@ from .schedule import Heat, LifecycleConfig
 from .searching import Finder
 from .store import Engine, MemoryEngine, SqliteEngine, Store
 from .store.sqlite import Durability
+from .timeline import Timeline
 
 __all__ = ["Filters", "Memory", "Who", "where_of"]
 
 
-class Memory(Keeping):
+class Memory(Timeline):
     """A memory: add, search, recall, ask, update, forget.
 
     Safe for use by several threads; several processes may open the same file.
@@ -151,7 +151,7 @@ class Memory(Keeping):
         if not parts.is_closed:
             parts.is_closed = True
             try:
-                parts.heat.close()
+                parts.note_uses()
                 parts.finder.close()
             finally:
                 parts.store.engine.close()

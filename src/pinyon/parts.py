@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,10 @@ from .core.cube import Cube, Draft
 from .core.payload import Json
 from .core.scope import DEFAULT_SPACE, Scope, check_name
 from .core.where import EVERY_STATE, View, Where
-from .errors import BadInput, Denied, NotFound
+from .errors import BadInput, Denied, NotFound, StoreError
 from .govern.audit import Auditor
 from .govern.audit import Level as AuditLevel
-from .govern.redact import Redactor, Rule
+from .govern.redact import RedactionRule, Redactor
 from .govern.rights import ADMIN, Rules, has_admin
 from .models import TokenCounter
 from .schedule import Heat, LifecycleConfig
@@ -30,6 +31,7 @@ from .store import Engine, Store
 
 __all__ = ["REDACTION", "AuditLevel", "Caller", "Handle", "Parts", "Who", "secret_of"]
 
+_LOG = logging.getLogger(__name__)
 _SCOPE = ("tenant", "user", "agent", "session")
 _SHORTEST_PREFIX = 4  # hexadecimal digits by which a cube may be named
 _ID_DIGITS = 32
@@ -69,6 +71,13 @@ class Parts:
         if tenant not in self.rules:
             self.rules[tenant] = Rules(self.store, tenant)
         return self.rules[tenant]
+
+    def note_uses(self) -> None:
+        """Write which memories were used; where that cannot be written, it is lost, with a warning in the log."""
+        try:
+            self.heat.flush()
+        except StoreError:
+            _LOG.warning("the usage of memories could not be noted", exc_info=True)
 
     def redacted(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return drafts as the rules of redaction let them be kept.
@@ -220,6 +229,11 @@ class Handle:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
+    @property
+    def caller(self) -> Caller:
+        """Who works with which space, for tools that go below the verbs."""
+        return self._caller
+
     def _for(self, who: Who) -> Caller:
         """Return the caller of one verb on an open memory."""
         self._caller.check_open()
@@ -254,4 +268,4 @@ def secret_of(engine: Engine, name: str) -> bytes:
 
 @lru_cache(maxsize=8)
 def _redactor(said: str, key: bytes) -> Redactor:
-    return Redactor([Rule(**each) for each in json.loads(said)], key=key)
+    return Redactor([RedactionRule(**each) for each in json.loads(said)], key=key)

@@ -5,24 +5,40 @@ Nothing here rewrites what was written: going back appends a version, and undoin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from .branching import Branched, MergeConflict, Merged, MergePolicy, branch, merge_branch
 from .core.access import Action
 from .core.cube import Cube
 from .core.events import Event, EventOp
-from .core.header import Header, Life
+from .core.header import Header
 from .core.payload import Json
 from .core.scope import Scope
 from .core.where import EVERY_STATE, View, Where
 from .errors import BadInput, Conflict, Denied, NotFound
 from .store import Store
 
-__all__ = ["Diff", "LogLine", "Undone", "as_of_view", "diff", "instant_seq", "log", "rollback", "undo"]
+__all__ = [
+    "Branched",
+    "Diff",
+    "LogLine",
+    "MergeConflict",
+    "MergePolicy",
+    "Merged",
+    "Undone",
+    "as_of_view",
+    "branch",
+    "diff",
+    "instant_seq",
+    "log",
+    "merge_branch",
+    "rollback",
+    "undo",
+]
 
 _PAGE = 512  # entries of the journal a look
-_RIGHTS_OF_STATES: Mapping[str, Action] = {"frozen": "freeze"}
 
 
 # --- as of --------------------------------------------------------------------------------------------------------
@@ -264,9 +280,7 @@ def log(
                 continue
             if not _may_see(view, event, today.get(event.row)):
                 continue
-            yield LogLine(
-                event.time, event.op, event.actor, event.space, event.cube, event.version, dict(event.detail)
-            )
+            yield LogLine(event.time, event.op, event.actor, event.space, event.cube, event.version, dict(event.detail))
             limit -= 1
             if not limit:
                 return
@@ -345,16 +359,35 @@ def undo(store: Store, *, view: View, actor: Scope, now: datetime, steps: int = 
         for event in group:
             if event.cube not in firsts or event.seq < firsts[event.cube].seq:
                 firsts[event.cube] = event
-    changes: list[tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]] = []
-    kept: list[str] = []
-    for id, first in firsts.items():
-        change = _reversion(store, whole, first, mine)
-        if change is None:
-            kept.append(id)
-        else:
-            changes.append(change)
-    cubes = store.change(changes, view=whole, actor=actor, now=now) if changes else []
-    return Undone(tuple(cubes), tuple(group[0].op for group in groups), tuple(kept))
+    found = {id: _reversion(store, whole, first, mine) for id, first in firsts.items()}
+    back = {id: reversion for id, reversion in found.items() if reversion is not None}
+    cubes = {cube.id: cube for cube in _write_back(store, list(back.values()), whole, actor, now)}
+    kept = tuple(id for id, reversion in found.items() if reversion is None)
+    return Undone(tuple(cubes.values()), tuple(group[0].op for group in groups), kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reversion:
+    """What a cube is to say again, what the journal calls that, and what else it says."""
+
+    cube: Cube
+    op: EventOp
+    detail: Mapping[str, Json]
+
+    def change(self, old: Cube) -> Cube:
+        return replace(old, payload=self.cube.payload, header=self.cube.header)
+
+
+def _write_back(store: Store, back: Sequence[_Reversion], view: View, actor: Scope, now: datetime) -> list[Cube]:
+    """Write what cubes are to say again; what one makes stale by that, though it was made of what it says, is not."""
+    out: list[Cube] = []
+    while back:
+        changes = [(each.cube.id, each.change, each.op, each.detail) for each in back]
+        out.extend(store.change(changes, view=view, actor=actor, now=now))
+        now_there = {each.cube.id: store.engine.get(each.cube.id, view) for each in back}
+        spoilt = [(each, cube) for each in back if (cube := now_there[each.cube.id]) and cube.header.life.stale]
+        back = [each for each, _ in spoilt if not each.cube.header.life.stale]
+    return out
 
 
 def _last_steps(store: Store, view: View, actor: Scope, steps: int) -> list[list[Event]]:
@@ -378,9 +411,7 @@ def _last_steps(store: Store, view: View, actor: Scope, steps: int) -> list[list
     return groups
 
 
-def _reversion(
-    store: Store, view: View, first: Event, mine: set[int]
-) -> tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]] | None:
+def _reversion(store: Store, view: View, first: Event, mine: set[int]) -> _Reversion | None:
     """Return how a cube becomes what it was before an entry; None where others have changed it, or it is closed."""
     current = store.engine.get(first.cube, view)
     history = store.engine.events_of(first.cube) if current is not None else []
@@ -392,15 +423,10 @@ def _reversion(
         return None
     if before is None:
         life = replace(current.header.life, state="archived")
-        return current.id, lambda old: replace(old, header=replace(old.header, life=life)), "state", {"undo": first.seq}
+        gone = replace(current, header=replace(current.header, life=life))
+        return _Reversion(gone, "state", {"undo": first.seq})
     try:
         _check_return(view, current, before)
     except Denied:
         return None
-    back = before
-    return (
-        current.id,
-        lambda old: replace(old, payload=back.payload, header=back.header),
-        "restore",
-        {"to": back.version, "undo": first.seq},
-    )
+    return _Reversion(before, "restore", {"to": before.version, "undo": first.seq})

@@ -256,7 +256,7 @@ def _present(found: Hits) -> Hits:
 def _told(caller: Caller, action: str, question: str, k: int, found: Hits, used: Sequence[Hit]) -> None:
     """Note which memories were used, and what the audit asks for."""
     parts = caller.parts
-    if caller.at is None:
+    if caller.at is None and not parts.store.engine.is_read_only:
         parts.heat.note([hit.cube.row for hit in used])
     parts.auditor.searched(
         caller.scope, action, question, space=caller.space, k=k, hits=len(used), considered=found.considered

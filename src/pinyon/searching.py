@@ -88,7 +88,7 @@ class Finder:
         hits = self._hits(ranking, view)
         ranked = time.perf_counter()
         hits, notes = self._literal(index, question, vector, hits, k, view)
-        if index.lacking:
+        if ranking.lacking:
             notes.append("some memories still wait for their vector and are found by words alone")
         end = time.perf_counter()
         steps = {"follow": followed - start, "embed": embedded - followed, "rank": ranked - embedded}

@@ -197,7 +197,7 @@ HEALTH = list(HealthCheck)
 
 
 @random_worlds
-@settings(max_examples=80, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=40, deadline=None, suppress_health_check=HEALTH)
 def test_every_engine_answers_as_the_plain_evaluator(
     stores: tuple[Store, Store],
     made: list[tuple[Scope, str, str, Rights, Life]],
@@ -222,7 +222,7 @@ def test_every_engine_answers_as_the_plain_evaluator_in_a_thousand_worlds(
 
 
 @given(made=things, asking=askings, action=st.sampled_from(ACTIONS), number=st.integers(0, 6))
-@settings(max_examples=80, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=40, deadline=None, suppress_health_check=HEALTH)
 def test_what_the_evaluator_forbids_changes_nothing(
     stores: tuple[Store, Store],
     made: list[tuple[Scope, str, str, Rights, Life]],
@@ -254,7 +254,7 @@ def retold(cube: Cube) -> Cube:
 
 
 @given(made=things, asking=askings)
-@settings(max_examples=80, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=40, deadline=None, suppress_health_check=HEALTH)
 def test_removing_takes_what_may_be_changed_or_nothing(
     stores: tuple[Store, Store], made: list[tuple[Scope, str, str, Rights, Life]], asking: Asking
 ) -> None:
@@ -274,7 +274,7 @@ def test_removing_takes_what_may_be_changed_or_nothing(
 
 
 @given(asking=askings, space=st.sampled_from(SPACES))
-@settings(max_examples=80, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=40, deadline=None, suppress_health_check=HEALTH)
 def test_what_may_not_be_added_is_not(stores: tuple[Store, Store], asking: Asking, space: str) -> None:
     for store in stores:
         fill(store, [])

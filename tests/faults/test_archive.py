@@ -239,6 +239,8 @@ def put(member: str, change: Callable[[bytes], bytes]) -> Callable[[dict[str, by
         put("cubes.jsonl", lambda _: b'{"versions":[]}\n'),
         put("cubes.jsonl", lambda _: b"\xff\n"),
         put("journal.jsonl", lambda data: data.replace(b'"op":"create"', b'"op":"conjure"', 1)),
+        put("journal.jsonl", lambda data: data.replace(b'"op":"create"', b'"op":"policy"', 1)),
+        put("journal.jsonl", lambda data: data.replace(b'"op":"overwrite"', b'"op":"forget"', 1)),
         put("journal.jsonl", lambda data: data.replace(b'"hash":"', b'"hash":"00', 1)),
         put("journal.jsonl", lambda data: data + data),
         put("journal.jsonl", lambda _: b""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -219,6 +220,26 @@ def test_a_changed_blob_stops_a_change_of_keys_and_stays_where_it_is(path: Path)
         blob.write_bytes(data)
     Vault.open(path, KEY).rotate_master()
     assert look(path, Vault.open(path, KEY).keys) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the test drops its rights in a forked process")
+def test_an_encrypted_memory_that_may_only_be_read_is_read(path: Path, public_folder: Path, as_nobody) -> None:
+    for file in content(path):
+        target = public_folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path.parent / file, target)
+    for each in [public_folder, *public_folder.rglob("*")]:
+        each.chmod(0o555 if each.is_dir() else 0o444)
+    copy = public_folder / "m.db"
+    before = content(copy)
+
+    def read() -> str:
+        engine = SqliteEngine(copy, keys=Vault.open(copy, KEY).keys)
+        return f"{engine.is_read_only} {len(engine.journal(0, 1000))}"
+
+    assert as_nobody(read) == "True 60"
+    assert "WrongKey" in as_nobody(lambda: Vault.open(copy, bytes(32)))
+    assert content(copy) == before
 
 
 @pytest.mark.parametrize("module", ["cryptography", "sqlcipher3"])

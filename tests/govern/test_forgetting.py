@@ -232,7 +232,7 @@ def test_everything_about_a_person_is_found_in_every_space_and_version(world: Wo
     titled = world.add("A page.", owner=BOB, provenance=Provenance(title="Letters to Ann"))
     before = world.add("Ann was here.", owner=BOB)
     other = [
-        world.add("Hannah plants annuals.", owner=BOB),
+        world.add("Hannah and Johann plant annuals.", owner=BOB),
         world.add("elsewhere", owner=Scope(tenant="t", user="ann")),
     ]
     world.store.update(
@@ -304,6 +304,10 @@ def test_the_receipt_names_every_copy(world: World) -> None:
 
 
 def test_a_receipt_holds_no_content_and_no_name(world: World) -> None:
+    plan = plan_forgetting(world.store, world.view(), ids=[world.add("index").id])
+    dropped: list[int] = []
+    receipt = carry_out(world.store, plan, actor=ANN, now=NOW, drop_index=lambda: dropped.append(1))
+    assert (receipt.index, dropped) == (True, [1])
     world.add("the zebra password", tags=("quokka",), metadata={"k": "wombat"}, provenance=Provenance(source="emu.txt"))
     world.add("seen", provenance=Provenance(speaker="Lorikeet"))
     by_filter = world.forget(plan_forgetting(world.store, world.view(), where=Where(tags=("quokka",))))

@@ -11,7 +11,16 @@ from pinyon.core.payload import Text, canonical
 from pinyon.core.scope import Scope
 from pinyon.core.where import EVERY_STATE, View, Where
 from pinyon.errors import BadInput
-from pinyon.govern import Receipt, Retained, carry_out, plan_forgetting, receipt_from_json, receipt_to_json, sign, verify
+from pinyon.govern import (
+    Receipt,
+    Retained,
+    carry_out,
+    plan_forgetting,
+    receipt_from_json,
+    receipt_to_json,
+    sign,
+    verify,
+)
 from pinyon.govern.receipts import blinded
 from pinyon.store import MemoryEngine, Store
 from pinyon.testing import FixedClock
@@ -51,8 +60,8 @@ def test_a_receipt_goes_through_json_unchanged(store: Store, receipt: Receipt) -
 @pytest.mark.parametrize("name", sorted(set(Receipt.__slots__) - {"store"}))
 def test_any_change_breaks_the_signature(store: Store, receipt: Receipt, name: str) -> None:
     others: dict[str, Any] = {
-        "actor": Scope(user="bob"), "asked": {"ids": []}, "erased": (), "index": False, "is_complete": False,
-"retained": (Retained("0" * 32, "main", "frozen"),),
+        "actor": Scope(user="bob"), "asked": {"ids": []}, "erased": (), "index": True, "is_complete": False,
+        "retained": (Retained("0" * 32, "main", "frozen"),),
         "time": FixedClock("2030-01-01").now(),
     }  # fmt: skip
     (problem,) = verify(replace(receipt, **{name: others.get(name, "0" * 64)}), store.engine)

@@ -207,7 +207,20 @@ def test_a_version_that_says_again_what_never_got_its_vector_waits_for_one() -> 
     _store_vector(world, world.store.engine.by_rows([cube.row])[cube.row])
     index.follow()
     assert index.lacking == 0
-    assert index._vectors.dense.rows(np.arange(3)).any(axis=1).all()
+    assert index._vectors.rows(np.arange(3)).any(axis=1).all()
+
+
+def test_only_cubes_that_the_caller_sees_are_said_to_wait_for_a_vector() -> None:
+    world = Ruled(0)
+    index = SearchIndex(
+        world.store.engine, analyzer=Analyzer(), embedder=EMBEDDER.fingerprint, dimensions=EMBEDDER.dimensions
+    )
+    _store_vector(world, _turn(world, "old mill", 0))
+    _turn(world, "old boat", 1, user="bob")
+    index.follow()
+    assert index.lacking == 1
+    assert ask(index, "old", View()).lacking == 0
+    assert ask(index, "old", View(Scope(user="bob"))).lacking == 1
 
 
 def test_an_index_without_a_past_gives_slots_up_and_says_so() -> None:
@@ -240,11 +253,11 @@ def test_a_forgotten_cube_leaves_nothing_of_what_it_was(tmp_path: Path) -> None:
     index = world.index(folder=tmp_path)
     assert ask(index, "quillon", view).terms
     slots = np.flatnonzero(index._table.column("row") == cube.row)
-    assert index._vectors.dense.rows(slots).any(axis=1).tolist() == [True, True]
+    assert index._vectors.rows(slots).any(axis=1).tolist() == [True, True]
     world.store.remove([cube.id], view=View(Scope(user="ann")), actor=Scope(user="ann"), now=NOW)
     index.follow()
     assert not ask(index, "quillon", view).terms
-    assert not index._vectors.dense.rows(slots).any()
+    assert not index._vectors.rows(slots).any()
     assert index.problems(c.row for c in world.cubes.values()) == []
     assert index._save()
     assert cube.row not in index._table.column("row")

@@ -422,18 +422,19 @@ def test_workers_killed_at_random_lose_no_job_and_repeat_no_effect(tmp_path: Pat
     for number in range(300):
         queue.add("count", {"number": number}, most_attempts=50)
     chance = random.Random(5)
-    running = [started(tmp_path / "memory.db") for _ in range(3)]
+    running = {process.pid: process for process in (started(tmp_path / "memory.db") for _ in range(3))}
     kills = 0
     while queue.counts()["done"] < 300:
-        if kills < 6:
-            threading.Event().wait(chance.uniform(0.2, 0.7))
-            victim = running.pop(chance.randrange(len(running)))
+        threading.Event().wait(chance.uniform(0.0, 0.1))
+        holding = {int(job.worker.split("-")[0]) for job in engine.jobs.find(states=["running"])} & running.keys()
+        if kills < 6 and holding:
+            victim = running.pop(chance.choice(sorted(holding)))
             os.kill(victim.pid, signal.SIGKILL)
             kills += victim.wait() == -signal.SIGKILL
-            running.append(started(tmp_path / "memory.db"))
-        else:
-            threading.Event().wait(0.05)
-    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+            fresh = started(tmp_path / "memory.db")
+            running[fresh.pid] = fresh
+    assert kills == 6
+    assert [process.wait(timeout=60) for process in running.values()] == [0, 0, 0]
     assert {engine.setting(f"effect-{number}") for number in range(300)} == {"1"}
     engine.close()
 

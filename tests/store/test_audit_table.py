@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pinyon.core.scope import Scope
 from pinyon.errors import StoreError
+from pinyon.store import SqliteEngine
 from pinyon.store._connections import Connections
 from pinyon.store._memory_audit import MemoryAudit
 from pinyon.store._sqlite_audit import SCHEMA, SqliteAudit
@@ -209,6 +210,16 @@ def test_a_file_that_may_not_be_written_says_so(file: Path, monkeypatch: pytest.
     assert len(table.read(0, 10, tenant="acme")) == 6
     with pytest.raises(StoreError, match="cannot be written"):
         table.append([line(1)])
+
+
+def test_an_engine_keeps_its_audit_beside_its_cubes(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path / "memory.db")
+    engine.audit.append([line(1), line(2)])
+    engine.close()
+    again = SqliteEngine(tmp_path / "memory.db")
+    assert [entry.line for entry in again.audit.read(0, 10, tenant="acme")] == [line(1), line(2)]
+    assert again.audit.problems() == []
+    again.close()
 
 
 _WRITER = """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -17,14 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pinyon import Memory
 from pinyon.core.cube import Draft
 from pinyon.core.header import Header, Provenance
 from pinyon.core.payload import Blob, Text
 from pinyon.core.scope import Scope
 from pinyon.errors import BadInput, Busy, Conflict, Damaged, NotFound, StoreError, WrongKey
+from pinyon.govern.purge import purge, vacuum
 from pinyon.index import Analyzer, SearchIndex
 from pinyon.index.snapshot import Manifest, Snapshots
-from pinyon.store import FileBlobs, SqliteEngine, Store
+from pinyon.store import EncryptedEngine, FileBlobs, SqliteEngine, Store
 from pinyon.testing import HashEmbedder
 
 pytest.importorskip("cryptography")
@@ -295,6 +299,36 @@ def flip(file: Path, place: int) -> None:
     data = bytearray(file.read_bytes())
     data[place] ^= 4
     file.write_bytes(data)
+
+
+# --- forgetting ----------------------------------------------------------------------------------------------------
+
+
+def test_an_encrypted_file_is_written_anew_and_holds_what_it_held(path, vault) -> None:
+    engine = EncryptedEngine(path, vault.keys, durability="normal")
+    blob = filled(engine)
+    kept = texts_of(engine)
+    engine.set_setting("long", "x" * 3_000_000)
+    engine.set_setting("long", "")
+    engine.settle()
+    before = engine.bytes()
+    vacuum(engine)
+    engine.settle()
+    assert engine.bytes() < before - 2_000_000
+    assert texts_of(engine) == kept
+    assert engine.blobs.get(blob)
+    assert found(path.parent) == []
+    engine.close()
+
+
+def test_a_purge_leaves_the_blobs_of_an_encrypted_memory_alone(path, vault) -> None:
+    engine = EncryptedEngine(path, vault.keys, durability="normal")
+    blob = filled(engine)
+    for file in files(path.parent):
+        os.utime(file, (0, 0))
+    purge(engine, None, level="file")
+    assert engine.blobs.get(blob)
+    engine.close()
 
 
 # --- turning keys ------------------------------------------------------------------------------------------------
@@ -646,6 +680,51 @@ def test_every_space_name_gets_a_folder_that_does_not_tell_it(path: Path, vault:
     assert room.path.parent.name.isalnum()
     with pytest.raises(BadInput):
         vault.add_room("")
+
+
+# --- opening, and the page --------------------------------------------------------------------------------------------
+
+
+def test_a_vault_is_made_where_there_is_neither_and_opened_where_it_is(path, opened) -> None:
+    first = Vault.at(path, KEY)
+    filled(opened(first.keys), TEXTS[:2])
+    assert Vault.at(path, KEY).keys.database == first.keys.database
+    with pytest.raises(WrongKey):
+        Vault.at(path, bytes(32))
+
+
+def test_a_plain_memory_is_not_opened_by_a_key(path, opened) -> None:
+    opened(None).close()
+    with pytest.raises(WrongKey, match="is not encrypted"):
+        Vault.at(path, KEY)
+    assert not path.with_name("m.db.vault").exists()
+
+
+def test_the_vault_may_lie_elsewhere_behind_a_link(path: Path, vault: Vault, tmp_path: Path) -> None:
+    (tmp_path / "token").mkdir()
+    there = tmp_path / "token" / "keys"
+    here = path.with_name("m.db.vault")
+    here.rename(there)
+    here.symlink_to(there)
+    vault.add_room("diary")
+    vault.rotate_key(bytes(32))
+    assert here.is_symlink()
+    assert Vault.open(path, bytes(32)).spaces == ("diary",)
+
+
+@pytest.mark.skipif("key" not in inspect.signature(Memory.open).parameters, reason="the facade takes no key")
+def test_the_code_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "encryption.md").read_text(encoding="utf-8")
+    exec(re.findall(r"^```python.*?\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)[0], {"__name__": "__main__"})
+    assert (tmp_path / "private.db.vault").exists()
+    assert [
+        word for word in (b"bees", b"whale", b"diary") if any(word in f.read_bytes() for f in files(tmp_path))
+    ] == []
+
+
+def files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
 
 
 # --- key files ---------------------------------------------------------------------------------------------------

@@ -2,76 +2,51 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinyon.errors import BadInput, Conflict
-from pinyon.store._connections import Connections
-from pinyon.store._memory_jobs import VANISHED, MemoryJobs, MemoryUsage
-from pinyon.store._sqlite_jobs import SCHEMA, SqliteJobs, SqliteUsage
-from pinyon.store.migrations import APPLICATION_ID
-from pinyon.store.side import Job, JobTable, Usage, UsageTable
+from pinyon.store import Engine, MemoryEngine, SqliteEngine
+from pinyon.store._memory_jobs import VANISHED, MemoryJobs
+from pinyon.store.side import Job, JobTable, Usage
+from pinyon.store.vault import Vault
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "postgres"))
+
+from pg_server import WHY_NOT, wiped
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables of one engine and its transaction."""
-
-    usage: UsageTable
-    jobs: JobTable
-    connections: Connections | None = None
-
-    def transaction(self) -> AbstractContextManager[object]:
-        return self.jobs.transaction() if isinstance(self.jobs, MemoryJobs) else Immediate(self.connections)
-
-
-class Immediate:
-    """What `SqliteEngine.transaction` does."""
-
-    def __init__(self, connections: Connections | None) -> None:
-        assert connections is not None
-        self.connections = connections
-
-    def __enter__(self) -> None:
-        self.connections.writing.acquire()
-        self.connections.db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        self.connections.db.execute("COMMIT" if kind is None else "ROLLBACK")
-        self.connections.writing.release()
+def made(kind: str, path: Path) -> Engine:
+    if kind == "postgres":
+        if WHY_NOT:
+            pytest.skip(WHY_NOT)
+        return wiped("jobs")
+    if kind == "encrypted":
+        pytest.importorskip("sqlcipher3")
+        return SqliteEngine(path, durability="normal", keys=Vault.create(path, bytes(32)).keys)
+    return SqliteEngine(path, durability="normal") if kind == "sqlite" else MemoryEngine()
 
 
-def sqlite_tables(path: Path) -> Tables:
-    is_made = path.exists()
-    connections = Connections(path, "normal")
-    if not is_made:
-        for statement in SCHEMA.split(";\n"):
-            connections.db.execute(statement)
-        connections.db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    return Tables(SqliteUsage(connections), SqliteJobs(connections), connections)
+ENGINES = ["sqlite", "encrypted", "memory", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
-    if request.param == "memory":
-        yield Tables(MemoryUsage(), MemoryJobs())
-        return
-    made = sqlite_tables(tmp_path / "jobs.db")
-    yield made
-    assert made.connections is not None
-    made.connections.close()
+@pytest.fixture(params=ENGINES)
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    engine = made(request.param, tmp_path / "memory.db")
+    yield engine
+    engine.close()
 
 
 def job(kind: str = "embed", **rest: Any) -> Job:
@@ -82,13 +57,13 @@ def lease(jobs: JobTable, worker: str = "w", limit: int = 1, now: datetime = NOO
     return [j.id for j in jobs.lease(worker, ["embed"], now, now + MINUTE, limit)]
 
 
-def test_a_job_comes_back_as_it_was_queued(tables: Tables) -> None:
+def test_a_job_comes_back_as_it_was_queued(tables: Engine) -> None:
     asked = job(arguments={"rows": [1, 2], "name": "Köln"}, key="k", priority=3, most_attempts=2)
     (queued,) = tables.jobs.add([asked])
     assert queued == replace(asked, id=1) == tables.jobs.get(1)
 
 
-def test_what_the_caller_changes_later_changes_no_job(tables: Tables) -> None:
+def test_what_the_caller_changes_later_changes_no_job(tables: Engine) -> None:
     arguments: dict[str, Any] = {"rows": [1]}
     tables.jobs.add([job(arguments=arguments)])
     arguments["rows"].append(2)
@@ -97,18 +72,18 @@ def test_what_the_caller_changes_later_changes_no_job(tables: Tables) -> None:
     assert found.arguments == {"rows": [1]}
 
 
-def test_a_key_that_is_taken_gives_the_job_that_has_it(tables: Tables) -> None:
+def test_a_key_that_is_taken_gives_the_job_that_has_it(tables: Engine) -> None:
     first, second, other = tables.jobs.add([job(key="a"), job(key="a"), job("measure", key="a")])
     assert (first.id, second.id, other.kind) == (1, 1, "measure")
 
 
-def test_a_key_is_free_again_when_its_job_is_done(tables: Tables) -> None:
+def test_a_key_is_free_again_when_its_job_is_done(tables: Engine) -> None:
     tables.jobs.add([job(key="a")])
     tables.jobs.change(1, "", lambda j: replace(j, state="done"))
     assert tables.jobs.add([job(key="a")])[0].id == 2
 
 
-def test_a_dead_job_does_not_come_back_beside_another_of_its_key(tables: Tables) -> None:
+def test_a_dead_job_does_not_come_back_beside_another_of_its_key(tables: Engine) -> None:
     tables.jobs.add([job(key="a")])
     tables.jobs.change(1, "", lambda j: replace(j, state="dead"))
     tables.jobs.add([job(key="a")])
@@ -117,20 +92,20 @@ def test_a_dead_job_does_not_come_back_beside_another_of_its_key(tables: Tables)
     assert [j.state for j in tables.jobs.find()] == ["dead", "waiting"]
 
 
-def test_the_highest_priority_goes_first_then_the_earliest_due_then_the_oldest(tables: Tables) -> None:
+def test_the_highest_priority_goes_first_then_the_earliest_due_then_the_oldest(tables: Engine) -> None:
     tables.jobs.add(
         [job(), job(priority=2), job(due=NOON - MINUTE), job(priority=2, due=NOON - MINUTE), job(priority=2)]
     )
     assert lease(tables.jobs, limit=9) == [4, 2, 5, 3, 1]
 
 
-def test_nothing_is_leased_before_it_is_due_or_of_another_kind(tables: Tables) -> None:
+def test_nothing_is_leased_before_it_is_due_or_of_another_kind(tables: Engine) -> None:
     tables.jobs.add([job(due=NOON + MINUTE), job("measure")])
     assert lease(tables.jobs) == []
     assert lease(tables.jobs, now=NOON + MINUTE) == [1]
 
 
-def test_a_leased_job_is_free_again_when_the_lease_has_run_out(tables: Tables) -> None:
+def test_a_leased_job_is_free_again_when_the_lease_has_run_out(tables: Engine) -> None:
     tables.jobs.add([job()])
     assert lease(tables.jobs, "a") == [1]
     assert lease(tables.jobs, "b") == []
@@ -141,7 +116,7 @@ def test_a_leased_job_is_free_again_when_the_lease_has_run_out(tables: Tables) -
     assert (found.worker, found.attempts, found.state) == ("b", 2, "running")
 
 
-def test_a_job_that_no_worker_survives_is_dead(tables: Tables) -> None:
+def test_a_job_that_no_worker_survives_is_dead(tables: Engine) -> None:
     tables.jobs.add([job(most_attempts=2)])
     for turn in range(3):
         lease(tables.jobs, now=NOON + turn * MINUTE)
@@ -150,13 +125,13 @@ def test_a_job_that_no_worker_survives_is_dead(tables: Tables) -> None:
     assert (found.state, found.attempts, found.error) == ("dead", 2, VANISHED)
 
 
-def test_a_dead_job_does_not_keep_the_next_one_waiting(tables: Tables) -> None:
+def test_a_dead_job_does_not_keep_the_next_one_waiting(tables: Engine) -> None:
     tables.jobs.add([job(attempts=5, priority=1), job()])
     assert lease(tables.jobs) == [2]
     assert tables.jobs.counts()["dead"] == 1
 
 
-def test_a_job_that_was_being_cancelled_is_cancelled_when_its_worker_vanishes(tables: Tables) -> None:
+def test_a_job_that_was_being_cancelled_is_cancelled_when_its_worker_vanishes(tables: Engine) -> None:
     tables.jobs.add([job()])
     lease(tables.jobs)
     tables.jobs.change(1, "", lambda j: replace(j, is_cancelling=True))
@@ -164,7 +139,7 @@ def test_a_job_that_was_being_cancelled_is_cancelled_when_its_worker_vanishes(ta
     assert tables.jobs.counts()["cancelled"] == 1
 
 
-def test_a_change_that_fails_changes_nothing(tables: Tables) -> None:
+def test_a_change_that_fails_changes_nothing(tables: Engine) -> None:
     tables.jobs.add([job()])
 
     def fail(found: Job) -> Job:
@@ -176,7 +151,7 @@ def test_a_change_that_fails_changes_nothing(tables: Tables) -> None:
     assert len(tables.jobs.find()) == 1
 
 
-def test_a_change_inside_a_transaction_is_undone_with_it(tables: Tables) -> None:
+def test_a_change_inside_a_transaction_is_undone_with_it(tables: Engine) -> None:
     tables.jobs.add([job()])
     lease(tables.jobs)
 
@@ -192,7 +167,7 @@ def test_a_change_inside_a_transaction_is_undone_with_it(tables: Tables) -> None
     assert tables.jobs.counts()["done"] == 1
 
 
-def test_jobs_are_found_by_state_and_kind_in_pages(tables: Tables) -> None:
+def test_jobs_are_found_by_state_and_kind_in_pages(tables: Engine) -> None:
     tables.jobs.add([job(), job("measure"), job(), job()])
     tables.jobs.change(3, "", lambda j: replace(j, state="dead", error="no"))
     assert [j.id for j in tables.jobs.find(kind="embed", limit=2)] == [1, 3]
@@ -200,14 +175,14 @@ def test_jobs_are_found_by_state_and_kind_in_pages(tables: Tables) -> None:
     assert [j.id for j in tables.jobs.find(states=["dead", "done"])] == [3]
 
 
-def test_running_jobs_are_not_removed_and_numbers_do_not_come_back(tables: Tables) -> None:
+def test_running_jobs_are_not_removed_and_numbers_do_not_come_back(tables: Engine) -> None:
     tables.jobs.add([job(priority=1), job()])
     lease(tables.jobs)
     assert tables.jobs.remove([1, 2, 7]) == 1
     assert tables.jobs.add([job()])[0].id == 3
 
 
-def test_two_threads_never_hold_one_job(tables: Tables) -> None:
+def test_two_threads_never_hold_one_job(tables: Engine) -> None:
     tables.jobs.add([job() for _ in range(60)])
     taken: list[int] = []
 
@@ -223,12 +198,11 @@ def test_two_threads_never_hold_one_job(tables: Tables) -> None:
     assert sorted(taken) == list(range(1, 61))
 
 
-@pytest.fixture(scope="module")
-def emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
-    made = sqlite_tables(tmp_path_factory.mktemp("random") / "jobs.db")
-    yield made
-    assert made.connections is not None
-    made.connections.close()
+@pytest.fixture(params=[name for name in ENGINES if name != "memory"], scope="module")
+def emptied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = made(request.param, tmp_path_factory.mktemp("random") / "memory.db")
+    yield engine
+    engine.close()
 
 
 STEPS = st.lists(
@@ -241,20 +215,34 @@ STEPS = st.lists(
 )
 
 
+@settings(max_examples=50)
 @given(STEPS)
-def test_random_calls_get_equal_answers(emptied: Tables, steps: list[tuple[str, int, str]]) -> None:
-    assert emptied.connections is not None
-    emptied.connections.db.executescript("DELETE FROM jobs; DELETE FROM sqlite_sequence;")
-    both: tuple[JobTable, JobTable] = (emptied.jobs, MemoryJobs())
+def test_random_calls_get_equal_answers(emptied: Engine, steps: list[tuple[str, int, str]]) -> None:
+    jobs, oracle = emptied.jobs, MemoryJobs()
+    left = [found.id for found in jobs.find(limit=1000)]
+    for id in left:
+        jobs.change(id, "", lambda old: replace(old, state="done"))
+    jobs.remove(left)
+    numbers: dict[int, int] = {}  # of the oracle to those of the table, which may leave some out
     for moment, (step, number, key) in enumerate(steps):
         now = NOON + moment * MINUTE / 2
-        answers = [play(table, step, number, key, now) for table in both]
-        assert answers[0] == answers[1]
-        assert both[0].find() == both[1].find()
-        assert both[0].counts() == both[1].counts()
+        expected = play(oracle, step, number, number, key, now)
+        answer = play(jobs, step, number, numbers.get(number, 10**9), key, now)
+        if step == "add":
+            numbers.setdefault(expected[0].id, answer[0].id)
+        assert answer == told(expected, numbers)
+        assert jobs.find() == told(oracle.find(), numbers)
+        assert jobs.counts() == oracle.counts()
 
 
-def play(table: JobTable, step: str, number: int, key: str, now: datetime) -> object:
+def told(answer: Any, numbers: dict[int, int]) -> Any:
+    """Return an answer of the oracle with the numbers of the table."""
+    if isinstance(answer, list):
+        return [told(part, numbers) for part in answer]
+    return replace(answer, id=numbers[answer.id]) if isinstance(answer, Job) else answer
+
+
+def play(table: JobTable, step: str, number: int, id: int, key: str, now: datetime) -> Any:
     worker = f"w{number % 2}"
     try:
         match step:
@@ -263,25 +251,25 @@ def play(table: JobTable, step: str, number: int, key: str, now: datetime) -> ob
             case "lease":
                 return table.lease(worker, ["embed"], now, now + MINUTE, number)
             case "done":
-                return table.change(number, worker, lambda j: replace(j, state="done", result={"at": key}))
+                return table.change(id, worker, lambda j: replace(j, state="done", result={"at": key}))
             case "fail":
-                return table.change(number, "", lambda j: replace(j, state="waiting", worker="", lease=None))
+                return table.change(id, "", lambda j: replace(j, state="waiting", worker="", lease=None))
             case "cancel":
-                return table.change(number, "", lambda j: replace(j, is_cancelling=True))
+                return table.change(id, "", lambda j: replace(j, is_cancelling=True))
             case _:
-                return table.remove([number])
+                return table.remove([id])
     except Conflict as error:
         return type(error)
 
 
-def test_usage_is_read_changed_and_written_at_once(tables: Tables) -> None:
+def test_usage_is_read_changed_and_written_at_once(tables: Engine) -> None:
     assert tables.usage.of([1]) == {}
     tables.usage.change([1, 2], lambda found: {row: Usage(1, NOON, 0.25) for row in (1, 2) if row not in found})
     tables.usage.change([2], lambda found: {2: replace(found[2], count=found[2].count + 1)})
     assert tables.usage.of([1, 2, 3]) == {1: Usage(1, NOON, 0.25), 2: Usage(2, NOON, 0.25)}
 
 
-def test_usage_comes_in_pages_and_goes_with_its_cube(tables: Tables) -> None:
+def test_usage_comes_in_pages_and_goes_with_its_cube(tables: Engine) -> None:
     tables.usage.change(range(1, 1203), lambda _: {row: Usage(row, None, 0.5) for row in range(1, 1203)})
     assert [row for row, _ in tables.usage.every(2, 3)] == [3, 4, 5]
     assert len(tables.usage.of(range(1300))) == 1202
@@ -289,7 +277,7 @@ def test_usage_comes_in_pages_and_goes_with_its_cube(tables: Tables) -> None:
     assert [row for row, _ in tables.usage.every(2, 1)] == [5]
 
 
-def test_no_use_is_lost_between_threads(tables: Tables) -> None:
+def test_no_use_is_lost_between_threads(tables: Engine) -> None:
     def use() -> None:
         for _ in range(25):
             tables.usage.change([1], lambda found: {1: Usage(found.get(1, Usage()).count + 1, NOON, 0.0)})

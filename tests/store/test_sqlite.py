@@ -7,22 +7,26 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pinyon.core.cube import Cube, Draft
-from pinyon.core.header import Header, Provenance
+from pinyon.core.access import Access, Policy, SpaceRights
+from pinyon.core.clock import micros
+from pinyon.core.cube import Cube, Draft, seal_hash
+from pinyon.core.events import GENESIS, EventOp, chain_of
+from pinyon.core.header import Header, Life, Lineage, Parent, Provenance, Rights, header_text
 from pinyon.core.payload import Delta, Text
 from pinyon.core.scope import Scope
-from pinyon.core.where import View
+from pinyon.core.where import View, Where
 from pinyon.errors import BadInput, Damaged, Denied, StoreError, TooNew
 from pinyon.store import SqliteEngine, Store
-from pinyon.store.migrations import APPLICATION_ID, SCHEMA_VERSION
+from pinyon.store.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 ANN = Scope(user="ann")
+BOB = Scope(user="bob")
 
 
 @pytest.fixture
@@ -30,7 +34,14 @@ def file(tmp_path: Path) -> Path:
     """Return a sound file with a cube of two versions, a forgotten one and a delta."""
     path = tmp_path / "memory.db"
     store = Store(SqliteEngine(path))
-    header = Header(tags=("red",), metadata={"year": 2024}, provenance=Provenance(thread="t", speaker="Ann"))
+    header = Header(
+        tags=("red",),
+        metadata={"year": 2024},
+        provenance=Provenance(thread="t", speaker="Ann"),
+        rights=Rights(read=("user:bob",)),
+        life=Life(expires=NOW + timedelta(days=9)),
+        lineage=Lineage((Parent("0" * 32, 1),)),
+    )
     first, second = (
         p.cube for p in store.put([Draft(Text("bees"), header), Draft(Text("wax"))], owner=ANN, space="main", now=NOW)
     )
@@ -38,6 +49,7 @@ def file(tmp_path: Path) -> Path:
     store.remove([second.id], view=View(ANN), actor=ANN, now=NOW)
     blob = store.engine.blobs.put(b"tensors")
     store.put([Draft(Delta((blob,), {}))], owner=ANN, space="main", now=NOW)
+    store.rule("policy", "{}", actor=ANN, now=NOW, detail={})
     store.engine.close()
     return path
 
@@ -79,8 +91,24 @@ def test_an_untouched_file_is_sound(file: Path) -> None:
         ("UPDATE cubes SET content = CAST(x'ff' AS TEXT) WHERE row = 1", "no text"),
         ("DELETE FROM cubes WHERE row = 1", "not there"),
         ("INSERT INTO cubes SELECT 99, 'f', version, space, tenant, user, agent, session, kind, state, thread,"
-         " position, speaker, source, time, created, updated, content, payload, header, hash, parent"
-         " FROM cubes WHERE row = 1", "cube f"),
+         " position, speaker, source, time, created, updated, seq, rights, expires, until, content, payload, header,"
+         " hash, parent FROM cubes WHERE row = 1", "cube f"),
+        ("UPDATE cubes SET seq = 1 WHERE row = 1", "names entry 1"),
+        ("UPDATE cubes SET rights = 0 WHERE row = 1", "columns"),
+        ("UPDATE cubes SET rights = 7 WHERE row = 1", "columns"),
+        ("UPDATE cubes SET expires = NULL WHERE row = 1", "columns"),
+        ("UPDATE cubes SET until = 7 WHERE row = 1", "columns"),
+        ("UPDATE rights SET said = '{}'", "columns"),
+        ("DELETE FROM rights", "columns"),
+        ("DELETE FROM parents", "parents"),
+        ("UPDATE parents SET parent = 'f'", "parents"),
+        ("UPDATE parents SET row = 77", "parents of a cube 77"),
+        ("INSERT INTO usage VALUES (77, 1, NULL, 0.0)", "usage of a cube 77"),
+        ("UPDATE versions SET seq = 2", "version 1 of cube"),
+        ("UPDATE versions SET next = 9", "does not end where the next begins"),
+        ("UPDATE versions SET row = 9", "does not end where the next begins"),
+        ("UPDATE meta SET value = '{\"closed\":true}' WHERE key = 'policy'", "rules under 'policy'"),
+        ("DELETE FROM meta WHERE key = 'policy'", "rules under 'policy'"),
         ("UPDATE versions SET content = 'sugar'", "version 1 of cube"),
         ("DELETE FROM versions", "version 1 of cube"),
         ("UPDATE versions SET id = 'f'", "versions of a cube f"),
@@ -274,3 +302,163 @@ def test_our_own_file_whose_first_pages_lie_in_the_log_is_known(tmp_path: Path) 
     again = SqliteEngine(copy)
     assert again.count(View(ANN)) == 1
     again.close()
+
+
+# --- a database of the first schema ----------------------------------------------------------------------------------
+
+OLD_CUBE = (
+    "row, id, version, space, tenant, user, agent, session, kind, state, thread, position, speaker, source, time,"
+    " created, updated, content, payload, header, hash, parent"
+)
+OLD_VERSION = "id, version, session, updated, content, payload, header, hash, parent"
+OLD_EVENT = "seq, time, op, tenant, user, agent, session, space, cube, row, version, hash, detail, chain"
+
+
+class OldFile:
+    """Writes a file as the first version of pinyon did, without any code of the store."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path)
+        MIGRATIONS[0].apply(self.db)
+        self.db.execute("INSERT INTO migrations VALUES ('first schema', 0)")
+        self.db.execute("INSERT INTO meta VALUES ('identity', 'old')")
+        self.db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self.db.execute("PRAGMA user_version = 1")
+        self.seq, self.chain = 0, GENESIS
+        self.created: dict[int, int] = {}
+
+    def write(
+        self, op: EventOp, row: int, version: int, text: str, header: Header, parent: str, moment: datetime
+    ) -> str:
+        """Write a version of a cube of Ann's with its entry in the journal, and return its seal."""
+        seal = seal_hash(Text(text), header, parent)
+        id = f"{row:032x}"
+        if version > 1:
+            self.db.execute(f"INSERT INTO versions SELECT {OLD_VERSION} FROM cubes WHERE row = ?", (row,))
+            self.db.execute("DELETE FROM cubes WHERE row = ?", (row,))
+        else:
+            assert row == self.seq + 1
+        created = self.created.setdefault(row, micros(moment))
+        times = (created, created, micros(moment))
+        p = header.provenance
+        values = (row, id, version, "main", None, "ann", None, None, "text", header.life.state, p.thread, p.position,
+                  p.speaker, p.source, *times, text, None, header_text(header), seal, parent)  # fmt: skip
+        self.db.execute(f"INSERT INTO cubes ({OLD_CUBE}) VALUES ({','.join('?' * 22)})", values)
+        self.seq += 1
+        about = {"seq": self.seq, "time": moment, "op": op, "actor": ANN, "space": "main", "cube": id, "row": row,
+                 "version": version, "hash": seal, "detail": {}}  # fmt: skip
+        self.chain = chain_of(self.chain, **about)  # type: ignore[arg-type]
+        self.db.execute(
+            f"INSERT INTO events ({OLD_EVENT}) VALUES ({','.join('?' * 14)})",
+            (self.seq, micros(moment), op, None, "ann", None, None, "main", id, row, version, seal, None, self.chain),
+        )
+        return seal
+
+    def close(self) -> None:
+        self.db.commit()
+        self.db.close()
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    """Return a file of the first schema: a changed cube, an archived one, one with rights, lineage and dates."""
+    path = tmp_path / "old.db"
+    old = OldFile(path)
+    day = timedelta(days=1)
+    first = old.write("create", 1, 1, "bees", Header(), "", NOW)
+    plain = old.write("create", 2, 1, "wax", Header(), "", NOW)
+    told = Header(
+        rights=Rights(sensitivity=("health",)),
+        life=Life(valid_to=NOW + 2 * day, expires=NOW + 3 * day),
+        lineage=Lineage((Parent(f"{1:032x}", 1),)),
+    )
+    old.write("create", 3, 1, "a summary", told, "", NOW)
+    second = old.write("update", 1, 2, "honey", Header(), first, NOW + day)
+    old.write("archive", 2, 2, "wax", Header(life=Life(state="archived")), plain, NOW + 2 * day)
+    old.write("update", 1, 3, "mead", Header(), second, NOW + 2 * day)
+    old.close()
+    return path
+
+
+def test_a_file_of_the_first_schema_is_brought_up_to_date_and_is_sound(old_file: Path) -> None:
+    store = Store(SqliteEngine(old_file))
+    assert store.check() == []
+    found = store.engine.find(View(ANN), newest_first=False, limit=9, after=None)
+    assert [(c.text, c.version, c.seq) for c in found] == [("mead", 3, 6), ("a summary", 1, 3)]
+    assert [c.seq for c in store.engine.past([1, 2])] == [1, 4, 2]
+    store.engine.close()
+
+
+def test_a_file_of_the_first_schema_can_be_read_as_of_its_past(old_file: Path) -> None:
+    engine = SqliteEngine(old_file)
+    texts = []
+    for at in range(7):
+        seen = engine.find(View(ANN, at=at), newest_first=False, limit=9, after=None)
+        texts.append([c.text for c in sorted(seen, key=lambda c: c.row)])
+    engine.close()
+    assert texts == [
+        [],
+        ["bees"],
+        ["bees", "wax"],
+        ["bees", "wax", "a summary"],
+        ["honey", "wax", "a summary"],
+        ["honey", "a summary"],
+        ["mead", "a summary"],
+    ]
+
+
+def test_a_file_of_the_first_schema_is_filtered_by_what_its_headers_say(old_file: Path) -> None:
+    store = Store(SqliteEngine(old_file))
+    engine = store.engine
+    assert [c.text for c in engine.children([f"{1:032x}"])] == ["a summary"]
+    assert engine.count(View(ANN)) == 2
+    assert engine.count(View(ANN, moment=NOW + timedelta(days=3))) == 1
+    assert engine.count(View(ANN, where=Where(valid_at=NOW + timedelta(days=2)))) == 1
+    uncleared = Access.of(BOB, Policy(spaces=(("main", SpaceRights(Rights(read=("*",)), reach=("*",))),),
+                                      clearances=(("user:ann", ("health",)),)))  # fmt: skip
+    assert engine.count(View(BOB, access=uncleared)) == 1
+    changed = store.update(f"{1:032x}", lambda c: replace(c, payload=Text("x")), view=View(ANN), actor=ANN, now=NOW)
+    assert changed.seq == 7
+    assert engine.count(View(ANN, where=Where(states=("stale",)))) == 1
+    assert store.check() == []
+    engine.close()
+
+
+def test_many_cubes_of_the_first_schema_are_brought_up_to_date_in_pages(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    old = OldFile(path)
+    seals = [old.write("create", row, 1, f"n{row}", Header(), "", NOW) for row in range(1, 2102)]
+    labelled = Header(rights=Rights(sensitivity=("health",)))
+    for row, seal in enumerate(seals, 1):
+        old.write("update", row, 2, f"n{row}", labelled, seal, NOW)
+    old.close()
+    engine = SqliteEngine(path)
+    assert Store(engine).check() == []
+    assert engine.count(View(ANN, at=2101)) == 2101
+    engine.close()
+
+
+def test_a_damaged_cube_of_the_first_schema_is_left_to_the_check(old_file: Path) -> None:
+    db = sqlite3.connect(old_file)
+    db.execute('UPDATE cubes SET header = \'no "rights" nor "parents"\' WHERE row = 3')
+    db.commit()
+    db.close()
+    store = Store(SqliteEngine(old_file))
+    assert any("cannot be read" in problem for problem in store.check())
+    store.engine.close()
+
+
+def test_a_file_of_the_first_schema_that_cannot_be_written_says_so(old_file: Path) -> None:
+    db = sqlite3.connect(old_file)
+    db.execute("PRAGMA journal_mode = delete")
+    db.close()
+    before = old_file.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(StoreError, match="has schema 1"):
+            SqliteEngine(old_file)
+    assert old_file.read_bytes() == before
+
+
+def test_every_migration_is_counted() -> None:
+    assert len(MIGRATIONS) == SCHEMA_VERSION

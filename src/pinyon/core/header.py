@@ -153,12 +153,13 @@ class Parent:
     Args:
         id: Its id.
         version: Its version at that time, from 1.
-        relation: What was done with it.
+        relation: What was done with it. ``copied`` is what branches do: a copy is forgotten with what it was made of,
+            and does not become stale when that changes.
     """
 
     id: str
     version: int
-    relation: Literal["derived", "merged", "converted", "supersedes"] = "derived"
+    relation: Literal["derived", "merged", "converted", "supersedes", "copied"] = "derived"
 
 
 @dataclass(frozen=True, slots=True)

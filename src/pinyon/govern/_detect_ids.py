@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..extras import require
-from ._detect_spans import Detector, Span
+from ._detect_spans import Detector, Span, every_start
 
 __all__ = ["national_ids", "phones"]
 
@@ -113,12 +113,12 @@ def _compiled(form: _Form) -> Callable[[str], Iterator[Span]]:
 
     def detect(text: str) -> Iterator[Span]:
         if written is not None:
-            for found in written.finditer(text):
+            for found in every_start(written, text):
                 if module.is_valid(found[0]):
                     yield Span(found.start(), found.end(), "national_id", 0.9)
         if bare is None or words is None or not words.search(text):
             return
-        for found in bare.finditer(text):
+        for found in every_start(bare, text):
             if _is_beside(words, text, found.start(), found.end()) and module.is_valid(found[0]):
                 yield Span(found.start(), found.end(), "national_id", 0.92)
 
@@ -159,6 +159,8 @@ def phones(regions: Sequence[str]) -> Detector:
 
 def _sureness(text: str, start: int, end: int) -> float:
     said = text[start:end]
+    if re.search(r"\s\s", said):  # columns of a table
+        return 0.0
     if said.startswith("+") or text[max(0, start - 1) : start] == "+":
         return 0.9
     if _is_beside(_TELEPHONE, text, start, end):

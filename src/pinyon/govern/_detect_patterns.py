@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from ..extras import require
-from ._detect_spans import Span
+from ._detect_spans import Span, every_start
 
 __all__ = ["cards", "emails", "ibans", "ips", "luhn"]
 
@@ -24,7 +24,8 @@ _SPELLED = re.compile(  # ann (at) example (dot) org
     re.IGNORECASE,
 )
 
-_CARD = re.compile(r"(?<![\w.+-])(?<!\d[,/:])\d(?:[ \u00a0-]?\d){11,18}(?![\w-]|[.,]\d)")
+_RUN = re.compile(r"(?<![\w.+-])(?<!\d[,/:])\d{1,20}(?:[ \u00a0-]\d{1,20})*(?![\w-])")
+_GROUP = re.compile(r"\d+")
 _GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 1), (6, 13), (4, 4, 5)}
 _ISSUERS = re.compile(
     r"4\d{12}(?:\d{3}){0,2}"  # Visa: 13, 16, 19
@@ -71,18 +72,28 @@ def luhn(digits: str) -> bool:
 
 def cards(text: str) -> Iterator[Span]:
     """Yield numbers of payment cards: a known issuer, the Luhn check digit, and groups as cards have them."""
-    for found in _CARD.finditer(text):
-        said = found[0].replace("\u00a0", " ")
-        digits = re.sub(r"[ -]", "", said)
-        groups = tuple(map(len, re.split(r"[ -]", said)))
-        is_grouped = len(groups) == 1 or (groups in _GROUPS and not (" " in said and "-" in said))
-        if digits.isascii() and is_grouped and _ISSUERS.fullmatch(digits) and luhn(digits) and len(set(digits)) > 1:
-            yield Span(found.start(), found.end(), "card", 0.95)
+    for run in _RUN.finditer(text):
+        places = [found.span() for found in _GROUP.finditer(text, *run.span())]
+        for first, (start, _) in enumerate(places):
+            for _, end in places[first : first + 5]:
+                if _is_card(text[start:end]) and "-" not in (text[start - 1 : start], text[end : end + 1]):
+                    yield Span(start, end, "card", 0.95)
+
+
+def _is_card(said: str) -> bool:
+    groups = re.split(r"[ \u00a0-]", said)
+    digits = "".join(groups)
+    is_grouped = len(groups) == 1 or (
+        tuple(map(len, groups)) in _GROUPS and ("-" not in said or said.count("-") == len(groups) - 1)
+    )
+    if not (is_grouped and digits.isascii() and _ISSUERS.fullmatch(digits)):
+        return False
+    return luhn(digits) and len(set(digits)) > 1
 
 
 def ibans(text: str) -> Iterator[Span]:
     """Yield IBANs by their check digits (ISO 13616), and by the form of their country where the extra is installed."""
-    for found in _IBAN.finditer(text):
+    for found in every_start(_IBAN, text):
         end = found.end()
         while end > found.start():  # words that follow may look like groups of it
             if _is_iban(re.sub(r"[ \u00a0-]", "", text[found.start() : end]).upper()):
@@ -112,7 +123,8 @@ def ips(text: str) -> Iterator[Span]:
         return
     for found in _IPV6.finditer(text):
         groups = found[0].split(":")
-        if any(len(group) >= 3 for group in groups) and re.search(r"\d", found[0]) and _is_ipv6(found[0]):
+        is_written = sum(map(bool, groups)) >= 2 and any(len(group) >= 3 for group in groups)
+        if is_written and re.search(r"\d", found[0]) and _is_ipv6(found[0]):
             yield Span(found.start(), found.end(), "ip", 0.85)
 
 

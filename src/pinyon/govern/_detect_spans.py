@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Detector", "Span", "union"]
+__all__ = ["Detector", "Span", "every_start", "union"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,18 @@ def union(spans: Iterable[Span]) -> list[Span]:
 def _joined(group: Sequence[Span]) -> Span:
     best = max(group, key=lambda span: (span.sure, span.end - span.start, -span.start, span.kind))
     return Span(min(span.start for span in group), max(span.end for span in group), best.kind, best.sure)
+
+
+def every_start(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Yield the match at each place where one begins, those inside an earlier one too.
+
+    What looks like a number may begin in the middle of something that looks like a longer one and is none.
+
+    Example:
+        >>> [found[0] for found in every_start(re.compile("..b"), "aabbb")]
+        ['aab', 'abb', 'bbb']
+    """
+    place = 0
+    while found := pattern.search(text, place):
+        yield found
+        place = found.start() + 1

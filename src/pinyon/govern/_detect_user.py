@@ -85,7 +85,7 @@ def ways(parsed: Iterable[_Item]) -> float:
 
     Example:
         >>> [ways(parser.parse(text)) for text in (r"EMP-\\d+", r"\\w+\\d", r"(a|a)+$", r"(a+)+$")]
-        [1, 1001, inf, inf]
+        [1, 1000, inf, inf]
     """
     items = _flat(parsed)
     return _Counter(_SAMPLE | frozenset(_neighbours(items))).ways(items, frozenset())

@@ -27,10 +27,10 @@ __all__ = [
     "Judge",
     "Statement",
     "Supersession",
-    "closed",
     "find_conflicts",
-    "opened",
     "same_value",
+    "superseded",
+    "superseding",
 ]
 
 JUDGED = "judged"
@@ -233,7 +233,7 @@ def _may_close(old: Statement) -> bool:
     return old.header.life.state not in _CLOSED_TO_CHANGE
 
 
-def closed(header: Header, claim: Supersession, *, archive: bool = False) -> Header:
+def superseded(header: Header, claim: Supersession, *, archive: bool = False) -> Header:
     """Return the header of what is superseded: with its end and its successor.
 
     Args:
@@ -251,7 +251,7 @@ def closed(header: Header, claim: Supersession, *, archive: bool = False) -> Hea
     )
 
 
-def opened(header: Header, claims: Iterable[Supersession]) -> Header:
+def superseding(header: Header, claims: Iterable[Supersession]) -> Header:
     """Return the header of what supersedes, with those it takes the place of among its parents."""
     parents = list(header.lineage.parents)
     for claim in claims:

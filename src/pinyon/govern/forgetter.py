@@ -26,14 +26,21 @@ class Forgetter:
         store: Where the cubes rest.
         retention: Rules that may hold them, or None for none.
         keep: Given each receipt, or None.
+        drop_index: As for `carry_out`.
     """
 
     def __init__(
-        self, store: Store, retention: Retention | None = None, keep: Callable[[Receipt], object] | None = None
+        self,
+        store: Store,
+        retention: Retention | None = None,
+        *,
+        keep: Callable[[Receipt], object] | None = None,
+        drop_index: Callable[[], object] | None = None,
     ) -> None:
         self._store = store
         self._retention = retention
         self._keep = keep
+        self._drop_index = drop_index
 
     def forget(self, cubes: Sequence[Cube], *, why: str, now: datetime) -> Sequence[str]:
         """Forget cubes and everything that was made of them; return the ids of those cubes that went."""
@@ -62,7 +69,8 @@ class Forgetter:
             holds = None if self._retention is None else self._holds(self._retention, now)
             plan = plan_cubes(self._store, view, mine, asked={"why": why}, follow=follow, holds=holds)
             if plan.targets:
-                receipt = carry_out(self._store, plan, actor=Scope(tenant=tenant, agent=_ACTOR), now=now)
+                actor = Scope(tenant=tenant, agent=_ACTOR)
+                receipt = carry_out(self._store, plan, actor=actor, now=now, drop_index=self._drop_index)
                 gone.extend(each.id for each in receipt.erased if each.asked)
                 if self._keep is not None:
                     self._keep(receipt)

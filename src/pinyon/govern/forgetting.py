@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, get_args
 
 from ..core.access import Access
 from ..core.cube import Cube
+from ..core.events import EventOp
 from ..core.payload import Json, Kind
 from ..core.scope import Scope
 from ..core.where import EVERY_STATE, LIVE_STATES, View, Where
@@ -42,9 +44,11 @@ Follow = Literal["all", "states"]
 Holds = Callable[[Sequence[Cube]], Mapping[str, str]]
 """Gives the cubes that a rule holds, by id, with the name of the rule; `Retention.held` at one time."""
 
+_Change = tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]
+
 _BATCH = 1000  # cubes a transaction
 _TRIES = 3  # looks at cubes that others change meanwhile
-_FOLLOWED = ("derived", "merged", "converted")  # what supersedes a cube holds nothing of it
+_FOLLOWED = ("derived", "merged", "converted", "copied")  # what supersedes a cube holds nothing of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +282,9 @@ def _shared(engine: Engine, derived: Sequence[Cube], going: set[str]) -> dict[st
     return {id: kept for id, ids in others.items() if (kept := tuple(each for each in ids if each in there))}
 
 
-def carry_out(store: Store, plan: ForgetPlan, *, actor: Scope, now: datetime) -> Receipt:
+def carry_out(
+    store: Store, plan: ForgetPlan, *, actor: Scope, now: datetime, drop_index: Callable[[], object] | None = None
+) -> Receipt:
     """Forget what a plan says and what was made of it since, and return the signed receipt.
 
     What is derived goes before what it was made of, some thousand in a transaction, so that a forgetting that was
@@ -290,13 +296,15 @@ def carry_out(store: Store, plan: ForgetPlan, *, actor: Scope, now: datetime) ->
         plan: What to do.
         actor: Who does it.
         now: Record time.
+        drop_index: Drops the snapshots of an index, which hold words and vectors of what goes; None where there is
+            none, or where they are dropped later.
     """
     work = _Work(store, plan, actor, now)
     work.mark_stale(plan.stale, plan.view)
     work.remove(plan.derived[::-1], plan.view, asked=False)
     work.remove(plan.targets, plan.view, asked=True)
     work.follow()
-    return sign(work.receipt(), store.engine)
+    return sign(work.receipt(drop_index), store.engine)
 
 
 class _Work:
@@ -396,20 +404,33 @@ class _Work:
 
     def mark_stale(self, cubes: Sequence[Cube], view: View) -> None:
         """Take cubes out of every search until they are made again."""
-        for cube in cubes:
-            detail: dict[str, Json] = {"why": "stale", "receipt": self._id}
+        for start in range(0, len(cubes), _BATCH):
+            part = cubes[start : start + _BATCH]
             try:
-                self._store.change(
-                    [(cube.id, _stale, "state", detail)], view=_over(view, [cube]), actor=self._actor, now=self._now
-                )
-            except NotFound:
-                continue
-            except Denied:
-                self._kept.setdefault(cube.id, Retained(cube.id, cube.space, "changed"))
-            else:
-                self._kept.setdefault(cube.id, Retained(cube.id, cube.space, "stale"))
+                self._spoil(part, view)
+            except (Denied, NotFound):  # one of them was frozen, closed or forgotten meanwhile
+                for cube in part:
+                    with suppress(NotFound):
+                        self._spoil_one(cube, view)
 
-    def receipt(self) -> Receipt:
+    def _spoil_one(self, cube: Cube, view: View) -> None:
+        try:
+            self._spoil([cube], view)
+        except Denied:
+            self._kept.setdefault(cube.id, Retained(cube.id, cube.space, "changed"))
+
+    def _spoil(self, cubes: Sequence[Cube], view: View) -> None:
+        detail: dict[str, Json] = {"why": "stale", "receipt": self._id}
+        changes: list[_Change] = [(cube.id, _stale, "state", detail) for cube in cubes]
+        self._store.change(changes, view=_over(view, cubes), actor=self._actor, now=self._now)
+        for cube in cubes:
+            self._kept.setdefault(cube.id, Retained(cube.id, cube.space, "stale"))
+
+    def receipt(self, drop_index: Callable[[], object] | None) -> Receipt:
+        """Drop the snapshots of the index where something went, and say everything that was done."""
+        has_dropped = bool(self._erased) and drop_index is not None
+        if self._erased and drop_index is not None:
+            drop_index()
         plan, head = self._plan, self._engine.head()
         asked = dict(plan.asked)
         for name in ("where", "subject"):
@@ -424,7 +445,7 @@ class _Work:
             erased=tuple(self._erased),
             retained=tuple(self._kept.values()),
             is_complete=not plan.has_unseen,
-            index=bool(self._erased),
+            index=has_dropped,
             seq=head.seq,
             chain=head.chain,
         )

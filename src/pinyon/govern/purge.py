@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import shutil
@@ -36,10 +37,10 @@ _MOST_PART_BYTES = 2000  # below half a page of SQLite
 
 
 @runtime_checkable
-class _Compact(Protocol):
-    """An engine that writes itself anew."""
+class _SelfPurging(Protocol):
+    """An engine that writes itself anew, as a server or an encrypted file does."""
 
-    def vacuum(self) -> None: ...
+    def purge(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ def vacuum(engine: Engine) -> None:
         StoreError: The disk is too small; nothing was changed.
         Busy: Another process held the database for a minute.
     """
-    if isinstance(engine, _Compact):
-        engine.vacuum()
+    if isinstance(engine, _SelfPurging):
+        engine.purge()
         return
     if engine.location == _MEMORY:
         return
@@ -112,13 +113,13 @@ def vacuum(engine: Engine) -> None:
     try:
         db.execute("PRAGMA secure_delete = ON")
         db.execute("VACUUM")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         raise _said(error, engine.location) from error
     finally:
         db.close()
 
 
-def _said(error: sqlite3.OperationalError, location: str) -> StoreError:
+def _said(error: sqlite3.DatabaseError, location: str) -> StoreError:
     text = str(error)
     if "locked" in text or "busy" in text:
         return Busy(f"{location} could not be written anew: another process holds it", hint="try again later")
@@ -127,7 +128,7 @@ def _said(error: sqlite3.OperationalError, location: str) -> StoreError:
 
 def _check_room(engine: Engine) -> None:
     """Refuse to begin what the disk cannot hold."""
-    if engine.location == _MEMORY or isinstance(engine, _Compact):
+    if engine.location == _MEMORY or isinstance(engine, _SelfPurging):
         return
     path = Path(engine.location)
     needed = _COPIES * engine.bytes() + _SPARE_BYTES
@@ -165,10 +166,16 @@ def _drop_orphans(engine: Engine) -> int:
         if file.name.startswith("."):  # written aside by a process that was killed
             file.unlink(missing_ok=True)
             gone += 1
-        elif len(file.name) == 64 and not engine.names_blob(file.name):
+        elif not engine.names_blob(file.name) and _is_named_by_its_bytes(file):
             engine.blobs.remove(Blob(file.name, file.stat().st_size))
             gone += 1
     return gone
+
+
+def _is_named_by_its_bytes(file: Path) -> bool:
+    """Return whether a file is named by its SHA-256; those of an encrypted store are not, and nobody can tell whose."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == file.name
 
 
 def _is_log_empty(engine: Engine) -> bool:
@@ -202,8 +209,8 @@ def search_bytes(folder: Path, needles: Sequence[Needle]) -> list[Spotted]:
     """Look for texts and vectors in every byte of a folder, and return the first place of each in each file.
 
     Texts are looked for as UTF-8 and UTF-16, as they are, in lower case and as JSON writes them; vectors as float16 and
-    float32, in both orders of bytes. Because a database may tear a long value at the border of a page, what is longer
-    than 32 bytes is also looked for in parts.
+    float32, as they are and rounded to half precision, in both orders of bytes. Because a database may tear a long
+    value at the border of a page, what has 32 bytes or more is also looked for in parts.
 
     Args:
         folder: Searched with everything below it; or a single file.
@@ -231,8 +238,10 @@ def _forms(needle: Needle) -> Iterator[tuple[str, bytes]]:
         return
     if not np.any(needle):
         raise BadInput("a vector of zeros is found everywhere")
+    half = needle.astype(np.float16)  # an index keeps these as float32
     for kind in ("<f2", "<f4", ">f2", ">f4"):
         yield f"float{8 * int(kind[-1])}", needle.astype(kind).tobytes()
+        yield f"float{8 * int(kind[-1])}", half.astype(kind).tobytes()
 
 
 def _text_forms(text: str) -> Iterator[tuple[str, bytes]]:
@@ -248,23 +257,20 @@ def _in_file(file: Path, wanted: Sequence[tuple[int, str, bytes]]) -> Iterator[S
         return
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found: set[int] = set()
-        for number, form, whole in wanted:
-            if number in found:
-                continue
-            place, is_whole = _place(data.find, whole)
-            if place >= 0:
-                found.add(number)
-                yield Spotted(file, place, number, form, is_whole)
+        for find in (_whole, _part):  # a whole in any form says more than a part
+            for number, form, needle in wanted:
+                if number not in found and (place := find(data.find, needle)) >= 0:
+                    found.add(number)
+                    yield Spotted(file, place, number, form, find is _whole)
 
 
-def _place(find: Callable[[bytes], int], whole: bytes) -> tuple[int, bool]:
-    place = find(whole)
-    if place >= 0:
-        return place, True
-    if len(whole) >= 2 * _LEAST_PART_BYTES:
-        size = min(len(whole) // 2, _MOST_PART_BYTES)
-        for start in range(0, len(whole) - size + 1, size):
-            part = whole[start : start + size]
-            if len(set(part)) > 1 and (place := find(part)) >= 0:
-                return place, False
-    return -1, False
+def _whole(find: Callable[[bytes], int], needle: bytes) -> int:
+    return find(needle)
+
+
+def _part(find: Callable[[bytes], int], needle: bytes) -> int:
+    if len(needle) < 2 * _LEAST_PART_BYTES:
+        return -1
+    size = min(len(needle) // 2, _MOST_PART_BYTES)
+    parts = (needle[start : start + size] for start in range(0, len(needle) - size + 1, size))
+    return next((place for part in parts if len(set(part)) > 1 and (place := find(part)) >= 0), -1)

@@ -25,7 +25,7 @@ from ._detect_patterns import cards, emails, ibans, ips
 from ._detect_spans import Detector, Span, union
 from ._detect_user import pattern_detector
 
-__all__ = ["KINDS", "Mode", "Redacted", "Redactor", "Rule", "Span", "default_rules"]
+__all__ = ["KINDS", "Mode", "Redacted", "RedactionRule", "Redactor", "Span", "default_rules"]
 
 Mode = Literal["tag", "mask", "block"]
 """Label the cube; cover what was found; refuse the whole."""
@@ -40,7 +40,7 @@ _REGIONS = ("US", "GB")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RedactionRule:
     """What to do with one kind of thing.
 
     Args:
@@ -75,10 +75,10 @@ class Rule:
             raise BadInput(f"the name of a rule must not hold brackets, got {self.kind!r}")
 
 
-def default_rules(mode: Mode = "tag") -> tuple[Rule, ...]:
+def default_rules(mode: Mode = "tag") -> tuple[RedactionRule, ...]:
     """Return a rule for every kind that can be detected with what is installed; cards keep their last four digits."""
     there = (kind for kind in KINDS if kind not in _NEEDS or find_spec(_NEEDS[kind]) is not None)
-    return tuple(Rule(kind, mode, keep_last=4 if kind == "card" else 0) for kind in there)
+    return tuple(RedactionRule(kind, mode, keep_last=4 if kind == "card" else 0) for kind in there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Redactor:
         MissingExtra: A rule asks for telephone numbers or national numbers, and the extra is not installed.
     """
 
-    def __init__(self, rules: Sequence[Rule], *, key: bytes, regions: Sequence[str] = _REGIONS) -> None:
+    def __init__(self, rules: Sequence[RedactionRule], *, key: bytes, regions: Sequence[str] = _REGIONS) -> None:
         named = Counter(rule.kind for rule in rules)
         twice = sorted(kind for kind, number in named.items() if number > 1)
         if twice:
@@ -148,7 +148,7 @@ class Redactor:
             if pass_.blocked:
                 raise _refusal(pass_.blocked)
             masked.update(pass_.masked)
-            tagged.update(pass_.labels)
+            tagged.update(pass_.labels.keys())
         return Redacted(tuple(out), dict(masked), dict(tagged))
 
     def text(self, text: str) -> str:
@@ -201,7 +201,7 @@ class Redactor:
         return "".join("ghjkmnpqrstvwxyz"[byte % 16] for byte in hmac.digest(self._key, text, hashlib.sha256)[:8])
 
 
-def _detector(rule: Rule, regions: Sequence[str]) -> Detector:
+def _detector(rule: RedactionRule, regions: Sequence[str]) -> Detector:
     if rule.pattern is not None:
         return pattern_detector(rule.kind, rule.pattern)
     if rule.kind == "phone":

@@ -1,4 +1,4 @@
-"""The vectors of the slots of a table: made at once, shared between versions, or fetched when a job has made them."""
+"""The vectors of the slots of a table: shared between versions, made at once or fetched when a job has made them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from numpy.typing import NDArray
 
 from ..core.cube import Cube
 from ..core.payload import Kind
+from ._column import Column
 from .base import Journal
 from .dense import Dense
 from .table import NEVER, Table
 
 __all__ = ["Make", "Vectors"]
 
+Rows = NDArray[np.float32]
 Slots = NDArray[np.intp]
 Make = Callable[[Sequence[str]], NDArray[np.float32]]
 _AWAITED = 64  # cubes whose vector is looked for at a question, the longest waiting first
 
 
 class Vectors:
-    """A row for every slot whose vector is known.
+    """Vectors by slot; versions of a cube that say the same share one.
 
     Args:
         source: The store.
         embedder: Fingerprint of the vectors, or an empty text for none.
         make: Makes the vectors of texts, (N, E); None takes them from the store.
         table: Whose slots these are.
-        dense: The rows.
+        dense: The distinct rows.
+        places: Which of them is that of each slot, (N,); None for an empty table.
         lacking: Rows of cubes whose vectors are still to come, the longest waiting first.
     """
 
@@ -40,14 +43,45 @@ class Vectors:
         make: Make | None,
         table: Table,
         dense: Dense,
+        places: NDArray[np.generic] | None = None,
         lacking: Iterable[int] = (),
     ) -> None:
         self._source = source
         self._embedder = embedder
         self._make = make
         self._table = table
+        self._places = Column(np.int32, 0, places)
         self.dense = dense
         self.lacking: dict[int, None] = dict.fromkeys(lacking)
+
+    @property
+    def places(self) -> NDArray[np.int32]:
+        """Which of the distinct rows is that of each slot, (N,)."""
+        return self._places.view
+
+    @property
+    def _are_own(self) -> bool:
+        """Whether every slot has a row of its own, and so the place of its own number."""
+        return len(self.dense) == self._places.size
+
+    def scores(self, query: NDArray[np.float32]) -> Rows:
+        """Return the inner product of a unit query (E,) with every slot, (N,)."""
+        found = self.dense.scores(query)
+        return found if self._are_own else found.take(self.places)
+
+    def scores_at(self, slots: Slots, query: NDArray[np.float32]) -> Rows:
+        """Return the inner product of a unit query (E,) with some slots, ascending, (M,)."""
+        if self._are_own:
+            return self.dense.scores_at(slots, query)
+        places = self.places[slots].astype(np.intp)
+        order = np.argsort(places, kind="stable")
+        out = np.empty(len(slots), dtype=np.float32)
+        out[order] = self.dense.scores_at(places[order], query)
+        return out
+
+    def rows(self, slots: Slots) -> Rows:
+        """Return the rows of slots, (N, E)."""
+        return self.dense.rows(self.places[slots].astype(np.intp))
 
     def add(self, first: int, cubes: Sequence[Cube], texts: Sequence[str]) -> None:
         """Find the vectors of versions that the table has just taken in.
@@ -57,21 +91,21 @@ class Vectors:
             cubes: The versions, those of a row in their order.
             texts: What is embedded of each.
         """
-        self.dense.reserve(len(self._table))
         alike = self._alike(first)
+        own, start = np.flatnonzero(alike < 0), len(self.dense)
+        self._places.reach(first + len(cubes))
+        self.places[first + own] = np.arange(start, start + len(own))
+        shared = np.flatnonzero(alike >= 0)
+        self.places[first + shared] = self.places[alike[shared]]
+        self.dense.reserve(start + len(own))
         if self._make is not None:
-            silent = np.flatnonzero(alike < 0)
-            if len(silent):
-                made = self._make([texts[place] for place in silent.tolist()]).astype(np.float16)  # as in a store
-                self.dense.put(first + silent, made)
-            self._share(first, alike)
+            if len(own):
+                made = self._make([texts[place] for place in own.tolist()]).astype(np.float16)  # as in a store
+                self.dense.put(start + np.arange(len(own)), made)
         elif self._embedder:
-            alike[alike >= first] = -1  # what is fetched for a version goes to all that say the same
-            sharing = np.flatnonzero(alike >= 0)
-            alike[sharing[~self.dense.rows(alike[sharing]).any(axis=1)]] = -1
-            self._share(first, alike)
-            is_waiting = (self._table.column("died")[first:] == NEVER) & (alike < 0)
-            waiting = [c.row for c, w in zip(cubes, is_waiting.tolist(), strict=True) if w and c.kind is Kind.TEXT]
+            present = np.flatnonzero(self._table.column("died")[first:] == NEVER)
+            silent = present[~self.rows(first + present).any(axis=1)]
+            waiting = [cubes[place].row for place in silent.tolist() if cubes[place].kind is Kind.TEXT]
             for row in waiting:
                 self.lacking.pop(row, None)  # a next version waits at the end
             self.lacking.update(dict.fromkeys(waiting))
@@ -94,18 +128,23 @@ class Vectors:
         out[slots[repeats] - first] = earliest[repeats]
         return out
 
-    def _share(self, first: int, alike: Slots) -> None:
-        """Give versions the vectors of those that say the same."""
-        places = np.flatnonzero(alike >= 0)
-        if len(places):
-            self.dense.put(first + places, self.dense.rows(alike[places]))
+    def compact(self, kept: Slots) -> None:
+        """Keep these slots alone, ascending."""
+        used, places = np.unique(self.places[kept], return_inverse=True)
+        self.dense.compact(used.astype(np.intp))
+        self._places = Column(np.int32, 0, places)
 
     def drop(self, rows: Sequence[int], slots: Slots) -> None:
         """Let go of the vectors of cubes that are gone."""
         for row in rows:
             self.lacking.pop(row, None)
         if len(slots):
-            self.dense.clear(slots)
+            self.dense.clear(np.unique(self.places[slots]).astype(np.intp))
+
+    def lacking_in(self, mask: NDArray[np.bool_]) -> int:
+        """Return how many of some slots, (N,), hold a cube whose vector is still to come."""
+        slots = self._table.slots_of(np.fromiter(self.lacking, dtype=np.int64, count=len(self.lacking)))
+        return int(np.count_nonzero(mask[slots]))
 
     def fetch(self) -> None:
         """Fetch vectors that have come in the meantime, as long as those that wait longest have come."""
@@ -120,7 +159,7 @@ class Vectors:
         slots, places = self._table.alike(found.rows, found.versions)
         if not len(slots):
             return 0
-        self.dense.put(slots, found.data[places])
+        self.dense.put(self.places[slots].astype(np.intp), found.data[places])
         served = self._table.column("row")[slots[self._table.column("alive")[slots]]].tolist()
         for row in served:
             self.lacking.pop(row, None)

@@ -6,19 +6,25 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput, MissingExtra
 from ..extras import require
-from .dense import Dense
 
 __all__ = ["Graph", "GraphConfig"]
 
 Slots = NDArray[np.intp]
 _PORTION = 4096  # rows added together: half a second, the steps in which the time is looked at
 _SAMPLE = 8192  # rows from which the mean inner product of a question is estimated, to within 0.001
+
+
+class _HasRows(Protocol):
+    """Whatever gives unit rows by slot."""
+
+    def rows(self, slots: Slots) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,9 @@ class Graph:
         """Whether it holds more than the file it was opened from."""
         return not self._is_mapped
 
-    def extend(self, dense: Dense, alive: NDArray[np.bool_], path: Path | bytearray | None, *, seconds: float) -> None:
+    def extend(
+        self, dense: _HasRows, alive: NDArray[np.bool_], path: Path | bytearray | None, *, seconds: float
+    ) -> None:
         """Take in the slots that came since.
 
         Args:
@@ -129,7 +137,7 @@ class Graph:
         keys = self._index.search(query, count).keys
         return np.sort(np.asarray(keys).astype(np.intp))
 
-    def mean(self, query: NDArray[np.float32], dense: Dense, mask: NDArray[np.bool_]) -> float:
+    def mean(self, query: NDArray[np.float32], dense: _HasRows, mask: NDArray[np.bool_]) -> float:
         """Return about what the mean inner product of the admitted slots is."""
         if self._sample is None:
             slots = np.arange(0, self.covered, max(1, self.covered // _SAMPLE))

@@ -46,7 +46,7 @@ class IndexConfig:
 
     Args:
         keeps_past: Whether earlier versions stay, so that searches can look at an earlier time. Each takes the room of
-            a cube, and 30 % of the time of finding one.
+            a cube, but no other vector where it says the same.
     """
 
     lexical: LexicalConfig = LexicalConfig()
@@ -63,11 +63,13 @@ class Ranking:
         found: Best first.
         considered: Cubes that the view admits.
         terms: Terms of the question that occur among them, with the number of cubes they occur in.
+        lacking: How many of them still wait for their vector.
     """
 
     found: tuple[Found, ...]
     considered: int
     terms: Mapping[str, int]
+    lacking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +172,8 @@ class SearchIndex:
         self._table = Table.restored(_within(found.arrays, "table."), keeps_past=self._config.keeps_past)
         self._regions = Regions(self._table)
         self._lexical = Lexical.restored(_within(found.arrays, "lexical."), self._config.lexical)
-        dense = Dense(self._vectors.dense.dimensions, vectors)
-        self._vectors = Vectors(self._source, self._embedder, self._make, self._table, dense, manifest.lacking)
+        dense, places = Dense(self._vectors.dense.dimensions, vectors), found.arrays["vectors.places"]
+        self._vectors = Vectors(self._source, self._embedder, self._make, self._table, dense, places, manifest.lacking)
         self._head = Head(manifest.seq, manifest.chain)
         self._saved_size = len(self._table)
         self._is_restored = True
@@ -282,7 +284,7 @@ class SearchIndex:
             said = explained(best, seen.places, seen.legs, seen.dense, named)
             rows, sums = row[seen.slots[best]].tolist(), total[best].tolist()
             found = tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
-            return Ranking(found, region.size, words.terms)
+            return Ranking(found, region.size, words.terms, self._vectors.lacking_in(region.mask))
 
     def _candidates(
         self, words: LexicalScores, vector: NDArray[np.float32] | None, region: Region, k: int
@@ -301,14 +303,14 @@ class SearchIndex:
             return self._pointed(graph, words, vector, region, k)
         if region.slots is not None:
             slots, places = region.slots, np.searchsorted(region.slots, words.slots)
-            dense = self._vectors.dense.scores_at(slots, vector)
+            dense = self._vectors.scores_at(slots, vector)
         elif region.is_everything:
             slots, places = np.arange(size), words.slots
-            dense = self._vectors.dense.scores(vector)
+            dense = self._vectors.scores(vector)
         else:
             slots = np.flatnonzero(region.mask)
             places = np.searchsorted(slots, words.slots)
-            dense = self._vectors.dense.scores(vector)[slots]
+            dense = self._vectors.scores(vector)[slots]
         return _Candidates(slots, dense, places, words.total, words.legs, Scale.of(dense))
 
     def _pointed(
@@ -321,12 +323,12 @@ class SearchIndex:
         near = near[region.mask[near]]
         late = np.flatnonzero(region.mask[graph.covered :]) + graph.covered
         if len(late):
-            late = late[np.sort(best_of(self._vectors.dense.scores_at(late, vector), max(config.candidates, k)))]
+            late = late[np.sort(best_of(self._vectors.scores_at(late, vector), max(config.candidates, k)))]
         chosen = np.sort(best_of(words.total, max(config.pool, k)))
         slots = np.union1d(np.concatenate((near, late)), words.slots[chosen])
-        dense = self._vectors.dense.scores_at(slots, vector)
+        dense = self._vectors.scores_at(slots, vector)
         places = np.searchsorted(slots, words.slots[chosen])
-        scale = Scale(graph.mean(vector, self._vectors.dense, region.mask), float(dense.max()) if len(dense) else 0.0)
+        scale = Scale(graph.mean(vector, self._vectors, region.mask), float(dense.max()) if len(dense) else 0.0)
         legs = {name: scores[chosen] for name, scores in words.legs.items()}
         return _Candidates(slots, dense, places, words.total[chosen], legs, scale)
 
@@ -378,7 +380,7 @@ class SearchIndex:
         if late * 20 <= len(self._table):  # a twentieth is scored exactly in a few milliseconds
             return
         try:
-            self._graph.extend(self._vectors.dense, self._table.column("alive"), self._graph_file, seconds=seconds)
+            self._graph.extend(self._vectors, self._table.column("alive"), self._graph_file, seconds=seconds)
         except RuntimeError:  # its file went while it was mapped; the next snapshot makes another
             self._graph = self._graph_file = None
 
@@ -392,7 +394,7 @@ class SearchIndex:
         renumbered = np.full(size, -1, dtype=np.int32)
         renumbered[kept] = np.arange(len(kept), dtype=np.int32)
         self._lexical.compact(renumbered)
-        self._vectors.dense.compact(kept)
+        self._vectors.compact(kept)
         self._names = Names()
         self._graph = self._graph_file = None
 
@@ -402,14 +404,14 @@ class SearchIndex:
         self._compact_if_due()
         self._lexical.merge(self._table.column("kept"))
         arrays = {f"table.{n}": a for n, a in self._table.arrays().items()}
+        arrays["vectors.places"] = self._vectors.places
         arrays |= {f"lexical.{n}": a for n, a in self._lexical.arrays().items()}
-        shape = (len(self._table), self._vectors.dense.dimensions)
+        shape = (len(self._vectors.dense), self._vectors.dense.dimensions)
         saved = self._snapshots.save(self._manifest(), arrays, self._vectors.dense.parts(), shape, self._write_graph())
         if saved is None:
             return False
-        self._vectors.dense = Dense(
-            self._vectors.dense.dimensions, saved.vectors
-        )  # what lies in the file need not lie in memory
+        dimensions = self._vectors.dense.dimensions
+        self._vectors.dense = Dense(dimensions, saved.vectors)  # what lies in the file need not lie in memory
         self._open_graph(saved)
         self._saved_size = len(self._table)
         self._has_forgotten = False

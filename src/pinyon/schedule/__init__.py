@@ -18,6 +18,7 @@ from .promote import (
     replay,
 )
 from .queue import Patience, Queue, Stopped, Task, Work, Worker
+from .sessions import Sessions
 from .spread import ItemFailed, Spreading, spread
 from .sweep import LifecycleConfig, Moved, Sweeper, Swept
 from .working import Held, Places, WorkingSet, decide_places
@@ -51,6 +52,7 @@ __all__ = [
     "Promoter",
     "Queue",
     "Semantic",
+    "Sessions",
     "Spreading",
     "StateRules",
     "Stopped",

@@ -99,6 +99,17 @@ class Lifecycle:
         """Put a cube away, so that only who asks for the archive finds it; arguments as for `activate`."""
         return self._move(id, "archive", view, why)
 
+    def supersede(self, id: str, by: str, *, view: View, why: str = "") -> Cube:
+        """Put a cube away because another one took its place; arguments as for `activate`, and that one's id."""
+
+        def attempt() -> Cube:
+            cube = self._get(id, view)
+            life = replace(life_after(cube, "supersede"), superseded_by=self._get(by, view).id)
+            said = {**_said(cube, "supersede", life, why), "by": by}
+            return self._write([(id, _as_seen(cube, _living(life)), "state", said)], view, "write")[0]
+
+        return _patiently(attempt)
+
     def expire(self, id: str, *, view: View, why: str = "") -> Cube:
         """End a cube's life; states of models that were made of it are forgotten. Arguments as for `activate`."""
         cube = self._get(id, view)

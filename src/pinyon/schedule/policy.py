@@ -9,7 +9,11 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from ..core.budget import Footprint
+from ..core.cube import Cube
+from ..core.payload import digest
 from ..errors import BadInput
+from ..store.side import Usage
+from .heat import cooled
 
 __all__ = ["POLICIES", "Context", "Item", "Label", "Lfu", "Lru", "Policy", "Semantic", "Value"]
 
@@ -30,7 +34,7 @@ class Item:
         labels: Its tags.
         digest: Hash of its text.
         sessions: Sessions in which it was used with this very text.
-        since: When its text last changed, or None.
+        since: When it last changed, or None.
         type: What it is, as the user's metadata say (``fact``, ``skill``, ``profile`` …).
     """
 
@@ -47,6 +51,37 @@ class Item:
     sessions: int = 0
     since: datetime | None = None
     type: str = ""
+
+    @classmethod
+    def of(
+        cls, cube: Cube, usage: Usage, now: datetime, *, cost: Footprint, sessions: int = 0, rate: float | None = None
+    ) -> Item:
+        """Return what a policy may know of a cube.
+
+        Args:
+            cube: The memory; its type is the text under ``type`` in its metadata.
+            usage: How much it is used, `Heat.usage`.
+            now: The moment.
+            cost: What keeping it takes.
+            sessions: Sessions in which it was used with this very text, `Sessions.of`.
+            rate: Uses a day as of now, `Heat.rates`; default cooled with the usual half-life.
+        """
+        life, kind = cube.header.life, cube.header.metadata.get("type", "")
+        return cls(
+            cube.row,
+            cube.id,
+            cost,
+            usage.count,
+            usage.last,
+            cooled(usage, now) if rate is None else rate,
+            life.priority,
+            life.pinned,
+            frozenset(cube.header.tags),
+            digest(cube.text),
+            sessions,
+            cube.updated,
+            kind if isinstance(kind, str) else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)

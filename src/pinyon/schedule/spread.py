@@ -119,8 +119,8 @@ def _ray(function: Callable[[A], B], items: Sequence[A], workers: int | None) ->
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        remote = ray.remote(function)
-        given = ((place, item, remote.remote(item)) for place, item in enumerate(items))
+        remote = ray.remote(_called)
+        given = ((place, item, remote.remote(function, item)) for place, item in enumerate(items))
         waiting = deque(islice(given, most * _AHEAD))
         while waiting:
             place, item, reference = waiting.popleft()
@@ -133,6 +133,11 @@ def _ray(function: Callable[[A], B], items: Sequence[A], workers: int | None) ->
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def _called(function: Callable[[A], B], item: A) -> B:
+    """Call a function; ray takes no builtin as it is."""
+    return function(item)
 
 
 def _cores() -> int:

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..core.access import Policy, policy_to_json
     from ..core.clock import instant
+    from ..core.cube import cube_to_json
     from ..core.experience import Conversation, Turn
     from ..core.where import Condition, Where, where_from
-    from ..importing import Importer, export, import_files, import_stream, watch_files
+    from ..govern.audit import audit_json_lines
+    from ..govern.receipts import receipt_to_json
+    from ..govern.retention import Rule, rules_to_json
+    from ..importing import Importer, export, export_everything, import_files, import_stream, restore, watch_files
     from ..memory import Memory
     from ..models.choose import embedder_from, generator_from
+    from ..results import Imported, SourceResult
     from ..settings import Settings, load_settings, wants_color
     from . import demo, render
     from .doctor import examine, given_up
@@ -25,16 +30,22 @@ if TYPE_CHECKING:
 __all__ = [
     "Condition",
     "Conversation",
+    "Imported",
     "Importer",
     "Memory",
     "Policy",
+    "Rule",
     "Settings",
+    "SourceResult",
     "Turn",
     "Where",
+    "audit_json_lines",
+    "cube_to_json",
     "demo",
     "embedder_from",
     "examine",
     "export",
+    "export_everything",
     "generator_from",
     "given_up",
     "import_files",
@@ -42,7 +53,10 @@ __all__ = [
     "instant",
     "load_settings",
     "policy_to_json",
+    "receipt_to_json",
     "render",
+    "restore",
+    "rules_to_json",
     "wants_color",
     "watch_files",
     "where_from",
@@ -51,15 +65,21 @@ __all__ = [
 _HOMES = {
     "Condition": "..core.where",
     "Conversation": "..core.experience",
+    "Imported": "..results",
     "Importer": "..importing",
     "Memory": "..memory",
     "Policy": "..core.access",
+    "Rule": "..govern.retention",
     "Settings": "..settings",
+    "SourceResult": "..results",
     "Turn": "..core.experience",
     "Where": "..core.where",
+    "audit_json_lines": "..govern.audit",
+    "cube_to_json": "..core.cube",
     "embedder_from": "..models.choose",
     "examine": ".doctor",
     "export": "..importing",
+    "export_everything": "..importing",
     "generator_from": "..models.choose",
     "given_up": ".doctor",
     "import_files": "..importing",
@@ -67,6 +87,9 @@ _HOMES = {
     "instant": "..core.clock",
     "load_settings": "..settings",
     "policy_to_json": "..core.access",
+    "receipt_to_json": "..govern.receipts",
+    "restore": "..importing",
+    "rules_to_json": "..govern.retention",
     "wants_color": "..settings",
     "watch_files": "..importing",
     "where_from": "..core.where",

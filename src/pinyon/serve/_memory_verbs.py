@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..errors import BadInput
 from . import _later
 from .outcomes import Exported, Health, Past
-from .verb import BUDGET, FILTERS, ID, METADATA, QUESTION, STATES, TAGS, TIME, WHY, Given, Parameter, Verb, how_many
+from .verb import (
+    BUDGET,
+    EXPIRES,
+    FILTERS,
+    ID,
+    METADATA,
+    QUESTION,
+    STATES,
+    TAGS,
+    TIME,
+    WHY,
+    Given,
+    Parameter,
+    Verb,
+    how_many,
+)
 
 if TYPE_CHECKING:
     from ..core.cube import Cube
+    from ..govern.forgetting import Derived
     from ..memory import Memory
     from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
     from ..text.base import Hits
@@ -32,15 +49,29 @@ def _add(memory: Memory, given: Given) -> Added:
         time=given.moment("time"),
         tags=given.texts("tags"),
         metadata=given.metadata(),
+        expires=given.moment("expires"),
+        derived_from=given.texts("derived_from"),
     )
 
 
 def _import(memory: Memory, given: Given) -> Imported:
+    if given.is_set("replay"):
+        return _replayed(memory, given)
     importer = _later.Importer(given.texts("tags"), given.metadata())
     data = given.maybe("data", bytes)
     if data is not None:
         return _later.import_stream(memory, data, given.text("name") or "stdin", importer=importer)
     return _later.import_files(memory, given.texts("paths"), importer=importer, progress=given.progress)
+
+
+def _replayed(memory: Memory, given: Given) -> Imported:
+    """Read archives of everything back as they were written."""
+    start = time.perf_counter()
+    done = []
+    for path in given.texts("paths"):
+        entries = _later.restore(memory, Path(path))
+        done.append(_later.SourceResult(path, "added" if entries else "unchanged", cubes=entries))
+    return _later.Imported(tuple(done), (time.perf_counter() - start) * 1000)
 
 
 def _search(memory: Memory, given: Given) -> Hits:
@@ -83,12 +114,22 @@ def _update(memory: Memory, given: Given) -> Cube:
         time=given.moment("time"),
         tags=given.texts("tags") or None,
         metadata=given.metadata(),
+        expires=given.moment("expires"),
+        if_version=given.maybe("if_version", int),
     )
 
 
 def _forget(memory: Memory, given: Given) -> Forgotten:
     verb = memory.plan_forget if given.is_set("dry_run") else memory.forget
-    return verb(given.texts("ids"), where=given.where(), query=given.maybe("query", str), k=given.integer("k"))
+    return verb(
+        given.texts("ids"),
+        where=given.where(),
+        query=given.maybe("query", str),
+        k=given.integer("k"),
+        about=given.maybe("about", str),
+        mentions=given.is_set("mentions"),
+        derived=cast("Derived", given.text("derived")),
+    )
 
 
 def _history(memory: Memory, given: Given) -> Past:
@@ -98,6 +139,8 @@ def _history(memory: Memory, given: Given) -> Past:
 
 def _export(memory: Memory, given: Given) -> Exported:
     path = Path(given.text("path")).expanduser()
+    if given.is_set("everything"):
+        return Exported(str(path), _later.export_everything(memory, path).cubes)
     return Exported(str(path), _later.export(memory, path, where=given.where()))
 
 
@@ -129,6 +172,9 @@ MEMORY_VERBS: tuple[Verb, ...] = (
                       "NAME"),
             Parameter("role", "Role in a chat; makes it a turn of a conversation", "choice", "option", ("--role",),
                       choices=("user", "assistant", "system", "tool")),
+            EXPIRES,
+            Parameter("derived_from", "Id of a memory that it was made of; give it again for more", "text", "option",
+                      ("--derived-from",), "ID", is_many=True),
             Parameter("messages", 'JSON chat messages ({"role": …, "content": …}) instead of a text; - for standard'
                       " input", "file", "edge", ("--messages",), "FILE"),
         ),
@@ -154,6 +200,8 @@ MEMORY_VERBS: tuple[Verb, ...] = (
                       "text", "option", ("--name",)),
             TAGS,
             METADATA,
+            Parameter("replay", "Make an empty memory the one that an archive of everything was written from", "flag",
+                      "edge", ("--replay",)),
             Parameter("watch", "Go on, and import again whenever a file changes", "flag", "edge", ("--watch",)),
         ),
         (
@@ -161,6 +209,8 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             "pinyon.importing:import_stream",
             "pinyon.importing:Importer",
             "pinyon.importing:watch_files",
+            "pinyon.importing:import_archive",
+            "pinyon.importing:restore",
         ),
         _import,
         can_create=True,
@@ -240,6 +290,9 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             TIME,
             TAGS,
             METADATA,
+            EXPIRES,
+            Parameter("if_version", "Only if it is at this version", "integer", "option", ("--if-version",), "N",
+                      least=1),
         ),
         ("pinyon.memory:Memory.update",),
         _update,
@@ -253,7 +306,12 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             Parameter("ids", "Ids, or at least their first four characters", "text", "argument", is_many=True),
             Parameter("query", "The best hits of a question", "text", "option", ("--query",), "QUESTION"),
             how_many("How many hits of the question"),
+            Parameter("about", "Everything about this person, in every space", "text", "option", ("--about",), "NAME"),
+            Parameter("mentions", "With --about, also what merely names the person", "flag", "option", ("--mentions",)),
+            Parameter("derived", "What becomes of something made of several memories of which some stay", "choice",
+                      "option", ("--derived",), default="forget", choices=("forget", "stale")),
             *FILTERS,
+            Parameter("receipt", "Write the signed receipt into this file", "file", "edge", ("--receipt",), "FILE"),
             Parameter("dry_run", "Show what would go, and stop", "flag", "edge", ("--dry-run",)),
             Parameter("yes", "Do not ask", "flag", "edge", ("--yes", "-y")),
         ),
@@ -272,11 +330,16 @@ MEMORY_VERBS: tuple[Verb, ...] = (
     Verb(
         "export",
         "Write memories into an archive that import reads.",
-        "The archive holds every version and is one file of JSON lines. An archive that is there already is replaced"
-        " when the new one is whole.",
-        ("pinyon export backup.jsonl", "pinyon export work.jsonl --tag work"),
-        (Parameter("path", "The archive", "file", "argument", shown="FILE", is_required=True), *FILTERS),
-        ("pinyon.importing:export",),
+        "The archive is one zip file with a manifest of hashes; it holds every version. One that is there already is"
+        " replaced when the new one is whole. With --everything it holds the whole store with its journal and rules,"
+        " whoever owns it, and `import --replay` makes an empty memory the same again.",
+        ("pinyon export work.pinyon --tag work", "pinyon export all.pinyon --everything"),
+        (
+            Parameter("path", "The archive", "file", "argument", shown="FILE", is_required=True),
+            *FILTERS,
+            Parameter("everything", "The whole store, its journal and its rules", "flag", "edge", ("--everything",)),
+        ),
+        ("pinyon.importing:export", "pinyon.importing:export_everything"),
         _export,
     ),
     Verb(

@@ -225,17 +225,23 @@ def _watch(memory: Memory, call: _Call) -> int:
 
 def _run_forget(call: _Call) -> int:
     values, screen = call.values, call.screen
-    is_dry, is_sure = values.pop("dry_run"), values.pop("yes")
+    is_dry, is_sure, file = values.pop("dry_run"), values.pop("yes"), values.pop("receipt")
     with call.open() as memory:
         plan: Forgotten = call.verb.run(memory, {**values, "dry_run": True})  # type: ignore[assignment]  # what forget returns
         if is_dry or not plan.cubes:
             screen.show(plan)
             return 0
+        if file is not None and Path(file).exists():
+            raise Misuse(f"{file!r} exists", "give the receipt another name")
         if not is_sure and not _is_agreed(screen, plan):
             screen.say("nothing was forgotten")
             return FAILED
-        # By id, so that what goes is what was shown, whatever has been added since.
-        screen.show(call.verb.run(memory, {"ids": tuple(cube.id for cube in plan.cubes)}))
+        if not values["about"] and plan.plan is not None:  # by id, so that what goes is what was shown
+            values = {"ids": tuple(cube.id for cube in plan.plan.targets), "derived": values["derived"]}
+        done: Forgotten = call.verb.run(memory, values)  # type: ignore[assignment]  # what forget returns
+    if file is not None and done.receipt is not None:
+        Path(file).write_text(json.dumps(_later.receipt_to_json(done.receipt), indent=1) + "\n", encoding="utf-8")
+    screen.show(done)
     return 0
 
 

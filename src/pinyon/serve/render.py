@@ -12,6 +12,7 @@ from ..core.cube import Cube, Version, cube_to_json
 from ..core.payload import Json
 from ..core.render import day_of
 from ..core.scope import Scope
+from ..govern.receipts import Retained, receipt_to_json
 from ..index import Analyzer
 from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
 from ..text.base import Hit, Hits
@@ -87,7 +88,7 @@ def json_of(result: object) -> Json:
         case Page():
             return {"cubes": _cubes(result.cubes), "cursor": result.cursor}
         case Forgotten():
-            return {"cubes": _cubes(result.cubes), "is_done": result.is_done}
+            return _forgotten_json(result)
         case Past():
             return {"id": result.id, "versions": [_version(version) for version in result.versions]}
         case Shown():
@@ -125,6 +126,24 @@ def _found(found: Hits) -> dict[str, Json]:
         "ms": {step: float(ms) for step, ms in found.ms.items()},
         "notes": list(found.notes),
     }
+
+
+def _forgotten_json(result: Forgotten) -> Json:
+    data: dict[str, Json] = {"cubes": _cubes(result.cubes), "is_done": result.is_done}
+    if result.plan is not None:
+        data["stale"] = [cube.id for cube in result.plan.stale]
+        data["mentions"] = [cube.id for cube in result.plan.mentions]
+        data["kept"] = [{"id": kept.id, "space": kept.space, "reason": kept.reason} for kept in _kept(result)]
+    if result.receipt is not None:
+        data["receipt"] = receipt_to_json(result.receipt)
+    return data
+
+
+def _kept(result: Forgotten) -> tuple[Retained, ...]:
+    """Return what stays although it was asked for."""
+    if result.receipt is not None:
+        return tuple(kept for kept in result.receipt.retained if kept.reason != "stale")
+    return () if result.plan is None else (*result.plan.held, *result.plan.not_allowed)
 
 
 def _answer(answer: Answer) -> Json:
@@ -287,6 +306,15 @@ def _forgotten(result: Forgotten, look: Look) -> str:
     lines = [_line(cube, look) for cube in result.cubes[:_LISTED]]
     if len(result.cubes) > _LISTED:
         lines.append(f"… and {len(result.cubes) - _LISTED} more")
+    lines += [f"{kept.id[:_ID_SHOWN]} stays: {kept.reason}" for kept in _kept(result)]
+    if result.plan is not None:
+        lines += [
+            f"{cube.id[:_ID_SHOWN]} becomes stale: it was made of something that goes" for cube in result.plan.stale
+        ]
+        if result.plan.mentions:
+            lines.append(f"{_count(len(result.plan.mentions))} more name the person; --mentions takes them too")
+    if result.receipt is not None:
+        lines.append(f"receipt {result.receipt.id}, signed; --json shows it whole")
     lines.append(f"{'forgot' if result.is_done else 'would forget'} {_count(len(result.cubes))}")
     return "\n".join(lines)
 

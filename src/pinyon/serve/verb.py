@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUDGET",
+    "EXPIRES",
     "FILTERS",
     "ID",
     "METADATA",
@@ -256,6 +257,7 @@ METADATA = Parameter(
     "metadata", "Entry to filter by; the value is JSON when it can be read as JSON, else text; give it again for more",
     "pair", "option", ("--meta",), "KEY=VALUE", is_many=True,
 )  # fmt: skip
+EXPIRES = Parameter("expires", "From when on it is not found any more", "moment", "option", ("--expires",), "TIME")
 QUESTION = Parameter("question", "Any text; quotes around it are optional", "words", "argument", is_required=True)
 ID = Parameter("id", "Id of a memory, or at least its first four characters", "text", "argument", is_required=True)
 WHY = Parameter("why", "Show how it was found: each way of looking, its rank and time", "flag", "edge", ("--why",))

@@ -1,5 +1,6 @@
 """Where cubes rest: SQLite by default, plain memory for tests; blobs beside them."""
 
+from ._cipher import Keys
 from .archive import (
     Archived,
     ArchiveLimits,
@@ -20,36 +21,48 @@ from .archive import (
 )
 from .base import Engine, Placed, SourceMark, Transaction, VectorRows
 from .blobs import Blobs, FileBlobs, MemoryBlobs
+from .encrypted import EncryptedEngine
 from .inmemory import MemoryEngine
 from .sqlite import SqliteEngine
 from .store import Store
+from .vault import Room, Shredded, UserKey, Vault, decrypt_store, encrypt_store, new_key, read_key
 
 __all__ = [
     "ArchiveLimits",
     "Archived",
     "Blobs",
+    "EncryptedEngine",
     "Engine",
     "Extras",
     "FileBlobs",
+    "Keys",
     "Manifest",
     "MemoryBlobs",
     "MemoryEngine",
     "OpenArchive",
     "Placed",
     "Rescope",
+    "Room",
+    "Shredded",
     "SourceMark",
     "SqliteEngine",
     "Store",
     "Taken",
     "Transaction",
+    "UserKey",
+    "Vault",
     "VectorRows",
     "blobs_of",
     "check_archive",
+    "decrypt_store",
+    "encrypt_store",
     "export_all",
     "export_cubes",
     "import_archive",
     "is_archive",
     "may_add",
+    "new_key",
     "read_archive",
+    "read_key",
     "restore_archive",
 ]

@@ -25,9 +25,11 @@ from ._archive_lines import (
     audit_of_line,
     cube_of_line,
     event_of_line,
+    id_of_line,
     told_line,
     told_of,
     told_of_line,
+    version_of_line,
 )
 from ._archive_zip import FIRST, FORMAT, ArchiveLimits, Unpacker
 from .side import AuditEntry
@@ -99,6 +101,7 @@ class OpenArchive:
         self.path = path
         self._zip: Unpacker | None = None
         self._spool: _Spool | None = None
+        self._lines: _Spool | None = None
         with open(path, "rb") as file:
             is_zip = file.read(len(_ZIP)) == _ZIP
         if is_zip:
@@ -124,11 +127,16 @@ class OpenArchive:
         """Close the file."""
         if self._zip is not None:
             self._zip.close()
-        if self._spool is not None:
-            self._spool.close()
+        for spool in (self._spool, self._lines):
+            if spool is not None:
+                spool.close()
 
-    def check(self, progress: Progress | None = None) -> None:
+    def check(self, progress: Progress | None = None, visit: Callable[[Cube, Cube], object] | None = None) -> None:
         """Read everything once without using it: digests, seals, counts, blobs, and the chain of a whole journal.
+
+        Args:
+            progress: Told of cubes as they are read.
+            visit: Given the first and the last version of each cube.
 
         Raises:
             Damaged: Something is not as it was written; the message names the member.
@@ -138,12 +146,14 @@ class OpenArchive:
         for thing in self.cubes():
             cubes, versions = cubes + 1, versions + len(thing.chain)
             named |= {blob.sha256 for cube in thing.chain for blob in blobs_named(cube)}
+            if visit is not None:
+                visit(thing.chain[0], thing.cube)
             if progress is not None:
                 progress(cubes, self.manifest.cubes)
         if self._zip is None:
             return
         self._check_blobs(named)
-        events = sum(1 for _ in (self.journal() if self.manifest.extent == "whole" else self._told()))
+        events = sum(1 for _ in (self.changes() if self.manifest.extent == "whole" else self._told()))
         for _ in self.audit():
             pass
         self.rules()
@@ -212,37 +222,35 @@ class OpenArchive:
     def changes(self) -> Iterator[tuple[Event, Cube | None]]:
         """Yield the entries of a whole archive, each with the version it made; None where that was forgotten later.
 
+        Check it first.
+
         Raises:
             Damaged: Cubes and journal do not agree.
         """
         if self._zip is None:
             return
         where = f"the archive {self.path}"
-        spool = _Spool((cube_of_line(line, where).cube.id, line) for line in self._zip.lines(FIRST))
+        if self._lines is None:
+            self._lines = _Spool((id_of_line(line), line) for line in self._zip.lines(FIRST))
         lost: dict[str, int] = {}
-        thing: Archived | None = None
         found = 0
-        try:
-            for e in self.journal():
-                if e.version == 0:
-                    lost.pop(e.cube, None)
-                    yield e, None
-                    continue
-                if thing is None or thing.cube.id != e.cube:
-                    thing = next((cube_of_line(line, where) for line in spool.of(e.cube)), None)
-                made = None if thing is None else {c.version: c for c in thing.chain}.get(e.version)
-                if thing is None:
-                    lost[e.cube] = e.seq
-                elif made is None or made.hash != e.hash:
-                    raise Damaged(f"entry {e.seq} of journal.jsonl in {where} names a version that is not there")
-                found += made is not None
-                yield e, made
-            if found < self.manifest.versions:
-                raise Damaged(f"{where} holds versions that no entry of journal.jsonl names")
-            for id, seq in lost.items():
-                raise Damaged(f"entry {seq} of journal.jsonl in {where} names cube {id}, which is not there")
-        finally:
-            spool.close()
+        for e in self.journal():
+            if e.version == 0:
+                lost.pop(e.cube, None)
+                yield e, None
+                continue
+            line = next(iter(self._lines.of(e.cube)), None)
+            made = None if line is None else version_of_line(line, e.version)
+            if line is None:
+                lost[e.cube] = e.seq
+            elif made is None or made.hash != e.hash:
+                raise Damaged(f"entry {e.seq} of journal.jsonl in {where} names a version that is not there")
+            found += made is not None
+            yield e, made
+        if found < self.manifest.versions:
+            raise Damaged(f"{where} holds versions that no entry of journal.jsonl names")
+        for id, seq in lost.items():
+            raise Damaged(f"entry {seq} of journal.jsonl in {where} names cube {id}, which is not there")
 
     def blob(self, blob: Blob) -> bytes:
         """Return the bytes of a name.

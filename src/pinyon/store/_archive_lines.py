@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any, get_args
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, seal_hash
 from ..core.events import Event, EventOp
-from ..core.header import header_from_json, header_to_json
+from ..core.header import State_, header_from_json, header_to_json
 from ..core.payload import Json, canonical, payload_from_json, payload_to_json
 from ..core.scope import Scope, check_name
 from ..errors import Damaged
@@ -28,13 +29,19 @@ __all__ = [
     "event_line",
     "event_of_line",
     "from_detail",
+    "id_of_line",
     "told_line",
     "told_of",
     "told_of_line",
+    "version_of_line",
 ]
 
 _WALLS = ("tenant", "user", "agent", "session")
 _OPS = frozenset(get_args(EventOp))
+_MAKING = _OPS - {"forget", "policy"}
+"""What can make a version, and so be told of one."""
+_STATES = frozenset(get_args(State_))
+_HEAD = re.compile(rb'\{"created":-?\d+,"id":"([0-9a-f]{32})"')
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 """What reading a strange line can raise."""
 
@@ -137,9 +144,25 @@ def cube_of_line(line: bytes, where: str) -> Archived:
     return thing
 
 
+def id_of_line(line: bytes) -> str:
+    """Return the id of the cube of a line that was checked before."""
+    found = _HEAD.match(line)
+    return found[1].decode() if found else ""
+
+
+def version_of_line(line: bytes, number: int) -> Cube | None:
+    """Return one version of the cube of a line that was checked before, or None when it is not there."""
+    said = json.loads(line)
+    place = number - said["versions"][0]["version"]
+    return _cube(said, said["versions"][place]) if 0 <= place < len(said["versions"]) else None
+
+
 def _cube(said: Mapping[str, Any], version: Mapping[str, Any]) -> Cube:
     if set(said["id"]) - set("0123456789abcdef") or len(said["id"]) != 32:
         raise ValueError(said["id"])
+    header = header_from_json(version["header"])
+    if header.life.state not in _STATES:
+        raise ValueError(header.life.state)
     return Cube(
         said["id"],
         0,
@@ -147,7 +170,7 @@ def _cube(said: Mapping[str, Any], version: Mapping[str, Any]) -> Cube:
         check_name(said["space"], "space"),
         Scope(**said["owner"], session=version.get("session")),
         payload_from_json(version["payload"]),
-        header_from_json(version["header"]),
+        header,
         from_micros(said["created"]),
         from_micros(version["updated"]),
         version["hash"],
@@ -189,7 +212,7 @@ def told_of_line(line: bytes, where: str) -> Told:
         told = Told(
             said["cube"],
             said["version"],
-            _op(said["op"]),
+            _op(said["op"], _MAKING),
             from_micros(said["time"]),
             Scope(**said["actor"]),
             said["hash"],
@@ -230,7 +253,7 @@ def event_of_line(line: bytes, where: str) -> Event:
         event = Event(
             said["seq"],
             from_micros(said["time"]),
-            _op(said["op"]),
+            _op(said["op"], _OPS),
             Scope(**said["actor"]),
             said["space"],
             said["cube"],
@@ -247,8 +270,8 @@ def event_of_line(line: bytes, where: str) -> Event:
     raise Damaged(f"{where} holds a line that says more than an entry of a journal")
 
 
-def _op(value: str) -> EventOp:
-    if value not in _OPS:
+def _op(value: str, known: frozenset[str]) -> EventOp:
+    if value not in known:
         raise ValueError(value)
     return value  # type: ignore[return-value]  # one of them
 

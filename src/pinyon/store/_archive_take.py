@@ -121,8 +121,8 @@ def import_archive(
         Denied: The caller may not write a space of it.
     """
     with OpenArchive(path, limits) as archive:
-        archive.check()
-        moved = _moved(archive, access, rescope or Rescope())
+        moved = _Move(rescope or Rescope())
+        archive.check(visit=_Asking(path, access, moved).visit)
         if with_rules is not None and (rules := archive.rules()):
             with_rules(rules)
         taken = Taken()
@@ -188,25 +188,33 @@ class _Move:
         return replace(header, rights=kept, life=life, lineage=Lineage(parents))
 
 
-def _moved(archive: OpenArchive, access: Access, rescope: Rescope) -> _Move:
-    """Return how cubes move, after a look at whether the caller may write each where it goes."""
-    allowed: set[tuple[str, Scope]] = set()
-    move = _Move(rescope)
-    for thing in archive.cubes():
-        cube = thing.cube
-        space, owner = rescope.place(cube.space, cube.owner)
+@dataclass(slots=True)
+class _Asking:
+    """Whether the caller may write each cube where it goes, and which id it has there."""
+
+    path: Path
+    access: Access
+    move: _Move
+    allowed: set[tuple[str, Scope]] = field(default_factory=set)
+
+    def visit(self, first: Cube, cube: Cube) -> None:
+        """Look at one cube.
+
+        Raises:
+            Denied: The caller may not write it.
+        """
+        space, owner = self.move.rescope.place(cube.space, cube.owner)
         walls = replace(owner, session=None)
-        if (space, walls) not in allowed:
-            if not may_add(access, space, walls):
+        if (space, walls) not in self.allowed:
+            if not may_add(self.access, space, walls):
                 raise Denied(
-                    f"the archive {archive.path} holds memories of {_called(owner)} for space {space!r},"
+                    f"the archive {self.path} holds memories of {_called(owner)} for space {space!r},"
                     " which this caller may not write",
                     hint="import as that user, or into a space of your own",
                 )
-            allowed.add((space, walls))
+            self.allowed.add((space, walls))
         if (space, owner) != (cube.space, cube.owner):
-            move.ids[cube.id] = _id_there(thing.chain[0], space, owner)
-    return move
+            self.move.ids[cube.id] = _id_there(first, space, owner)
 
 
 def _id_there(first: Cube, space: str, owner: Scope) -> str:
@@ -301,8 +309,6 @@ def restore_archive(
         if archive.manifest.extent != "whole":
             raise BadInput(f"the archive {path} holds some memories only", hint="import it instead")
         archive.check()
-        for _ in archive.changes():
-            pass
         head = engine.head()
         if not _is_prefix(archive, head):
             raise Conflict(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ..core.where import facets
 from ..errors import Damaged
 from ._derived import parents_of
+from ._pages import broken_pages
 from ._rights import said_rights
 from ._rows import CUBE_COLUMNS, VALUE_COLUMNS, cube_of, values_of
 
@@ -45,8 +46,7 @@ def audit(db: sqlite3.Connection) -> Iterator[str]:
     Raises:
         sqlite3.DatabaseError: The file cannot be read.
     """
-    for (text,) in db.execute("PRAGMA integrity_check(20)"):
-        yield from (line for line in str(text).splitlines() if line != "ok" and not line.startswith("***"))
+    yield from broken_pages(db)
     for (id,) in db.execute(_UNACCOUNTED).fetchall():
         yield f"cube {id} is not the one that the journal says was created in its row: its owner, space or time differ"
     for what, sql in _LEFT_BEHIND:

@@ -75,6 +75,10 @@ class Links:
         self._free = threading.BoundedSemaphore(self._size)
         self._local = threading.local()
 
+    def beside(self, address: str) -> Links:
+        """Return connections to another server, in a schema of the same name."""
+        return Links(parted(address, "")[0] if "schema=" in address else address, self.schema, self._size)
+
     @property
     def place(self) -> str:
         """The address without a password, for people."""

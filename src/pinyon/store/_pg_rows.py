@@ -138,7 +138,7 @@ def _dates(life: Life) -> tuple[int | None, int | None]:
 
 def _filters(cube: Cube) -> tuple[object, ...]:
     """Return what filters on tags and metadata look at: digests for equality, and keys with what can be ordered."""
-    found = facets(cube.header)
+    found = sorted(facets(cube.header), key=lambda facet: (facet.key, facet.value))  # whatever their order was
     if not found:
         return None, None, None, None
     ordered = [facet for facet in found if facet.number is not None or facet.value.startswith('"')]

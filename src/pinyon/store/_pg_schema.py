@@ -2,8 +2,8 @@
 
 What belongs to a cube (the cube, its earlier versions, its vectors) is partitioned by space: ``LIST (space)`` for
 spaces that were given a partition of their own, and for all others a default partition that is itself ``HASH (space)``.
-Any of these leaves may be a foreign table on another server; unique indexes therefore stand on the leaves and none above
-them, because PostgreSQL allows no foreign table below a unique index. Everything else (the journal, settings, jobs, the
+Any of these leaves may be a foreign table on another server. Unique indexes therefore stand on the leaves and none
+above them, because PostgreSQL allows no foreign table below a unique index. Everything else (the journal, settings, jobs, the
 audit) is one small table each on the first server, where the journal's end is also the lock of the writers.
 """
 
@@ -48,6 +48,7 @@ LEAF_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 _INDEXES: tuple[tuple[str, str, str], ...] = (
     ("cubes_by_time", "cubes", "(space, time, row)"),
+    ("cubes_by_seq", "cubes", "USING brin (seq)"),
     ("cubes_by_thread", "cubes", "((md5(thread)::uuid), position) WHERE thread IS NOT NULL"),
     ("versions_by_end", "versions", "(space, ended)"),
     ("vectors_by_row", "vectors", "(space, row)"),
@@ -69,7 +70,6 @@ CREATE TABLE events (
     chain text NOT NULL);
 CREATE INDEX events_by_row ON events (row) WHERE row <> seq;
 CREATE INDEX events_by_cube ON events (cube) WHERE row = seq;
-CREATE INDEX events_by_time ON events USING brin (time);
 CREATE TABLE forgotten (id text COLLATE "C" PRIMARY KEY, row bigint NOT NULL);
 CREATE TABLE rights (id integer PRIMARY KEY, said text NOT NULL);
 CREATE UNIQUE INDEX rights_by_words ON rights (md5(said));
@@ -102,7 +102,10 @@ CREATE UNIQUE INDEX jobs_by_key ON jobs (kind, md5(key)) WHERE key <> '' AND sta
 CREATE INDEX jobs_by_turn ON jobs (priority DESC, due, id) WHERE state = 'waiting';
 CREATE INDEX jobs_by_lease ON jobs (lease) WHERE state = 'running';
 CREATE TABLE shards (name text PRIMARY KEY, address text NOT NULL);
-CREATE TABLE moves (part text PRIMARY KEY, server text, seq bigint NOT NULL);
+CREATE TABLE spaces_apart (key text PRIMARY KEY, space text NOT NULL);
+CREATE TABLE moves (part text PRIMARY KEY, server text NOT NULL, seq bigint NOT NULL);
+CREATE TABLE intents (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, spaces text[] NOT NULL,
+    first bigint NOT NULL, last bigint NOT NULL);
 """
 
 _CALLER = """(

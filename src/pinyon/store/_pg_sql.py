@@ -95,7 +95,8 @@ def _everywhere(access: Access, known: Mapping[int, Rights]) -> Iterator[_Test]:
         if not r.is_barred:
             sql, values = _way(access, r.shared, r.reach, r.is_cleared, granted, uncleared)
             ways.append((f"(t.space = %s AND {sql})", (space, *values)))
-    sql, values = _way(access, not access.policy.is_closed, False, True, granted, uncleared)
+    others = access.reading("")  # a space without rights of its own, as no space has this name
+    sql, values = _way(access, others.shared, others.reach, others.is_cleared, granted, uncleared)
     ways.append((f"(t.space <> ALL(%s) AND {sql})", (ruled, *values)))
     yield _either(ways)
 

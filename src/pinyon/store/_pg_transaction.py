@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..core.payload import canonical
 from ..core.scope import Scope
 from ..extras import require
 from ._derived import same_vector
+from ._pg_mend import mend
 from ._pg_rows import (
     CUBE_COLUMNS,
     EVENT_COLUMNS,
@@ -46,10 +47,14 @@ class Opened:
     Args:
         head: The end of the journal.
         number: Number of the transaction, by which its end can be asked for.
+        is_spread: Whether parts of the store may lie on other servers.
+        intents: Notes of transactions that may have left something there: number, spaces, first and last entry.
     """
 
     head: Head
     number: str
+    is_spread: bool = False
+    intents: list[tuple[int, set[str], int, int]] = field(default_factory=list)
 
 
 def open_transaction(db: psycopg.Connection) -> Opened:
@@ -60,10 +65,16 @@ def open_transaction(db: psycopg.Connection) -> Opened:
     way to wait for each other in a circle.
     """
     db.execute("BEGIN")
-    found = db.execute("SELECT seq, chain, time, pg_current_xact_id()::text FROM head FOR UPDATE").fetchone()
+    found = db.execute(
+        "SELECT seq, chain, time, pg_current_xact_id()::text, EXISTS (SELECT 1 FROM shards) FROM head FOR UPDATE"
+    ).fetchone()
     assert found is not None
-    seq, chain, time, number = found
-    return Opened(Head(seq, chain, time), str(number))
+    seq, chain, time, number, is_spread = found
+    opened = Opened(Head(seq, chain, time), str(number), bool(is_spread))
+    if is_spread:
+        left = db.execute("SELECT id, spaces, first, last FROM intents ORDER BY id")
+        opened.intents = [(int(id), set(spaces), int(first), int(last)) for id, spaces, first, last in left]
+    return opened
 
 
 def spaces_of(db: psycopg.Connection, ids: Sequence[str]) -> list[str]:
@@ -91,8 +102,10 @@ class PostgresTransaction:
 
     def __init__(self, db: psycopg.Connection, opened: Opened) -> None:
         self._db = db
+        self._opened = opened
         self._head = opened.head
         self._rights: dict[str, int] = {}
+        self.touched: set[str] = set()
 
     def head(self) -> Head:
         return self._head
@@ -101,6 +114,7 @@ class PostgresTransaction:
         spaces = spaces_of(self._db, ids) if ids else []
         if not spaces:
             return {}
+        self._mended(spaces)
         found = self._db.execute(
             f"SELECT {CUBE_COLUMNS} FROM cubes WHERE space = ANY(%s) AND id = ANY(%s)", (spaces, list(ids))
         )
@@ -132,9 +146,11 @@ class PostgresTransaction:
         return [cube_of(line) for line in found]
 
     def insert(self, cubes: Sequence[Cube]) -> None:
+        self._touch(cubes)
         self._write("cubes", VALUE_COLUMNS, [values_of(cube, self._code(cube.header.rights)) for cube in cubes])
 
     def replace(self, cubes: Sequence[Cube]) -> None:
+        self._touch(cubes)
         before = self.live([cube.id for cube in cubes])
         for cube in cubes:
             place = (cube.seq, cube.space, cube.row)
@@ -154,6 +170,7 @@ class PostgresTransaction:
                 )
 
     def erase(self, cubes: Sequence[Cube]) -> None:
+        self._touch(cubes)
         for space in dict.fromkeys(cube.space for cube in cubes):
             rows = [cube.row for cube in cubes if cube.space == space]
             for table in ("vectors", "versions", "cubes"):
@@ -189,6 +206,7 @@ class PostgresTransaction:
         spaces = self._spaces(rows)
         if not spaces:
             return
+        self.touched.update(spaces.values())
         number = self._embedder(fingerprint)
         self._db.execute(
             "DELETE FROM vectors WHERE space = ANY(%s) AND embedder = %s AND row = ANY(%s)",
@@ -215,6 +233,20 @@ class PostgresTransaction:
             "INSERT INTO meta VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             (spell(key), spell(value)),
         )
+
+    def _touch(self, cubes: Sequence[Cube]) -> None:
+        spaces = {cube.space for cube in cubes}
+        self.touched |= spaces
+        self._mended(spaces)
+
+    def _mended(self, spaces: Iterable[str]) -> None:
+        """Take back what a transaction that was cut off may have left in spaces on other servers."""
+        wanted = set(spaces)
+        for intent in [intent for intent in self._opened.intents if intent[1] & wanted]:
+            number, left, first, last = intent
+            mend(self._db, sorted(left), first, last)
+            self._db.execute("DELETE FROM intents WHERE id = %s", (number,))
+            self._opened.intents.remove(intent)
 
     def _write(self, table: str, columns: str, lines: Sequence[Sequence[object]]) -> None:
         """Insert lines: a few as parameters, many by COPY."""

@@ -50,8 +50,9 @@ class KnownRights:
         Raises:
             Damaged: Rights cannot be read.
         """
-        known = self._known
-        fresh = db.execute("SELECT id, said FROM rights WHERE id > ?", (max(known, default=0),)).fetchall()
+        known = self._known  # in ascending order, never changed in place: other threads read it
+        last = next(reversed(known), 0)
+        fresh = db.execute("SELECT id, said FROM rights WHERE id > ? ORDER BY id", (last,)).fetchall()
         if not fresh:
             return known
         known = known | {id: _read(said) for id, said in fresh}

@@ -134,15 +134,16 @@ def _condition(condition: Condition) -> _Test:
     if number is not None:
         return f"row IN (SELECT row FROM facets WHERE key = ? AND number {sign} ?)", (condition.key, number)
     words = f"row IN (SELECT row FROM facets WHERE key = ? AND said(value) {sign} ?)"
-    return words, (condition.key, json.loads(text))
+    return words, (condition.key, said(text))
 
 
-def said(value: str) -> str | None:
-    """Return the text that a JSON text says, or None for any other scalar.
+def said(value: str) -> bytes | None:
+    """Return the UTF-8 of the text that a JSON text says, whose order is that of the text; None for any other scalar.
 
-    A function of the database, because SQLite's own JSON functions end a text at its first NUL.
+    A function of the database, because SQLite's own JSON functions end a text at its first NUL; bytes, because
+    functions given to SQLCipher end a text there too.
     """
-    return json.loads(value) if value.startswith('"') else None
+    return json.loads(value).encode("utf-8", "surrogatepass") if value.startswith('"') else None
 
 
 def _marks(number: int) -> str:

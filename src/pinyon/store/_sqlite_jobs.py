@@ -149,6 +149,9 @@ class SqliteJobs:
             if not found or not is_held(found[0], worker):
                 return None
             changed = replace(change(found[0]), id=id)
+            taken = _holder(db, changed) if changed.state in ("waiting", "running") else None
+            if taken is not None:
+                raise Conflict(f"job {taken.id} already has the key {changed.key!r}", hint="wait until it is done")
             _write(db, changed)
             return changed
 
@@ -214,11 +217,9 @@ def _usage_of(values: Sequence[int | float | None]) -> tuple[int, Usage]:
 
 
 def _add(db: sqlite3.Connection, job: Job) -> Job:
-    if job.key:
-        sql = "key = ? AND kind = ? AND key <> '' AND state IN ('waiting', 'running')"
-        taken = _jobs(db, sql, (job.key, job.kind))
-        if taken:
-            return taken[0]
+    taken = _holder(db, job)
+    if taken is not None:
+        return taken
     number = db.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({_MARKS})", _values(job)).lastrowid
     return replace(job, id=number or 0)
 
@@ -229,12 +230,14 @@ def _jobs(db: sqlite3.Connection, where: str, values: Sequence[object]) -> list[
 
 
 def _write(db: sqlite3.Connection, job: Job) -> None:
-    try:
-        db.execute(f"UPDATE jobs SET {_SETS} WHERE id = ?", (*_values(job), job.id))
-    except sqlite3.IntegrityError as error:
-        raise Conflict(
-            f"another waiting or running job already has the key {job.key!r}", hint="wait until it is done"
-        ) from error
+    db.execute(f"UPDATE jobs SET {_SETS} WHERE id = ?", (*_values(job), job.id))
+
+
+def _holder(db: sqlite3.Connection, job: Job) -> Job | None:
+    """Return another waiting or running job that has the kind and the key of this one."""
+    sql = "key = ? AND kind = ? AND key <> '' AND state IN ('waiting', 'running') AND id <> ?"
+    found = _jobs(db, sql, (job.key, job.kind, job.id)) if job.key else []
+    return found[0] if found else None
 
 
 def _values(job: Job) -> tuple[object, ...]:

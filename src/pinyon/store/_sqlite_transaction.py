@@ -10,12 +10,11 @@ import numpy as np
 from ..core.clock import micros
 from ..core.cube import Cube
 from ..core.events import Event, Head
-from ..core.header import Rights
 from ..core.payload import canonical
 from ..core.scope import Scope
 from ..core.where import facets
 from ._derived import parents_of, same_vector
-from ._rights import code_of
+from ._rights import code_of, said_rights
 from ._rows import (
     CHANGING_COLUMNS,
     CUBE_COLUMNS,
@@ -42,7 +41,7 @@ class SqliteTransaction:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self._codes: dict[Rights, int] = {}
+        self._codes: dict[str, int] = {}  # of rights, by what they say
 
     def head(self) -> Head:
         return head_of(self._db)
@@ -99,10 +98,10 @@ class SqliteTransaction:
         self._derived(cubes)
 
     def _code(self, cube: Cube) -> int:
-        rights = cube.header.rights
-        code = self._codes.get(rights)
+        said = said_rights(cube.header.rights)
+        code = self._codes.get(said)
         if code is None:
-            code = self._codes[rights] = code_of(self._db, rights)
+            code = self._codes[said] = code_of(self._db, cube.header.rights)
         return code
 
     def _derived(self, cubes: Sequence[Cube]) -> None:

@@ -263,4 +263,6 @@ class Writer:
 
 
 def _is_made_of(cube: Cube, ids: Sequence[str]) -> bool:
-    return any(parent.id in ids and parent.relation != "supersedes" for parent in cube.header.lineage.parents)
+    return any(
+        parent.id in ids and parent.relation not in ("supersedes", "copied") for parent in cube.header.lineage.parents
+    )

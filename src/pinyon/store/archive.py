@@ -317,9 +317,6 @@ def check_archive(path: Path, *, limits: ArchiveLimits | None = None, progress: 
     """
     with OpenArchive(path, limits) as archive:
         archive.check(progress)
-        if archive.manifest.extent == "whole":
-            for _ in archive.changes():
-                pass
         return archive.manifest
 
 

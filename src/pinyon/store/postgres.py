@@ -19,7 +19,7 @@ from ..core.cube import Cube
 from ..core.events import Changes, Event, Head
 from ..core.scope import Scope
 from ..core.where import View
-from ..errors import StoreError
+from ..errors import Busy, StoreError
 from ._pg_check import problems_of
 from ._pg_link import Links, parted
 from ._pg_rights import PostgresRights
@@ -131,6 +131,8 @@ class PostgresEngine:
             with self._links.within(db):
                 transaction = PostgresTransaction(db, opened)
                 yield transaction
+                if opened.is_spread and transaction.touched:
+                    self._intend(db, transaction, opened)
                 self._links.commit(db, opened.number)
             self._behind = max(self._behind, transaction.head().seq)
 
@@ -150,6 +152,15 @@ class PostgresEngine:
                 stack.push(attempt.pop_all().__exit__)
                 return db, opened
         raise AssertionError("unreachable")
+
+    def _intend(self, db: psycopg.Connection, transaction: PostgresTransaction, opened: Opened) -> None:
+        """Leave a note of what is about to be committed on several servers; the commit itself takes it away."""
+        spaces, first, last = sorted(transaction.touched), opened.head.seq + 1, transaction.head().seq
+        with self._links.connect() as other:
+            sql = "INSERT INTO intents (spaces, first, last) VALUES (%s, %s, %s) RETURNING id"
+            made = other.execute(sql, (spaces, first, last)).fetchone()
+        assert made is not None
+        db.execute("DELETE FROM intents WHERE id = %s", made)
 
     def head(self) -> Head:
         """Return the end of the journal."""
@@ -220,21 +231,19 @@ class PostgresEngine:
 
     def rows(self, view: View) -> NDArray[np.int64]:
         """Return the rows of all cubes of a view, ascending."""
-        found = self._asked(
+        found = self.asked(
             view, lambda db, sql, values: db.execute(f"SELECT c.row {sql} ORDER BY c.row", values).fetchall()
         )
         return np.array([row for (row,) in found], dtype=np.int64)
 
     def count(self, view: View) -> int:
         """Return the number of cubes of a view."""
-        ((number,),) = self._asked(
-            view, lambda db, sql, values: db.execute(f"SELECT count(*) {sql}", values).fetchall()
-        )
+        ((number,),) = self.asked(view, lambda db, sql, values: db.execute(f"SELECT count(*) {sql}", values).fetchall())
         return int(number)
 
     def spaces(self, view: View) -> list[str]:
         """Return the spaces of the whole store in which the view's caller sees any cube."""
-        found = self._asked(
+        found = self.asked(
             view,
             lambda db, sql, values: db.execute(f"SELECT DISTINCT c.space {sql} ORDER BY c.space", values).fetchall(),
             everywhere=True,
@@ -365,12 +374,15 @@ class PostgresEngine:
 
     def drop_vectors(self, fingerprint: str) -> None:
         """Remove every vector of an embedder."""
-        self._links.write(
-            lambda db: db.execute(
-                "DELETE FROM vectors WHERE embedder = (SELECT id FROM embedders WHERE fingerprint = %s)",
-                (spell(fingerprint),),
-            )
-        )
+
+        def work(db: psycopg.Connection) -> None:
+            db.execute("SELECT 1 FROM head FOR UPDATE")
+            if db.execute("SELECT 1 FROM moves").fetchone() is not None:
+                raise Busy("a part of the store is being moved", hint="try again when that is done")
+            sql = "DELETE FROM vectors WHERE embedder = (SELECT id FROM embedders WHERE fingerprint = %s)"
+            db.execute(sql, (spell(fingerprint),))
+
+        self._links.write(work)
 
     def problems(self) -> list[str]:
         """Return what the tables hold that the journal does not account for."""
@@ -428,12 +440,12 @@ class PostgresEngine:
 
     def _seen(self, view: View, rest: str, values: Sequence[object]) -> list[Cube]:
         columns = ", ".join(f"c.{name}" for name in CUBE_COLUMNS.split(", "))
-        found = self._asked(
+        found = self.asked(
             view, lambda db, sql, given: db.execute(f"SELECT {columns} {sql} {rest}", [*given, *values]).fetchall()
         )
         return [cube_of(line) for line in found]
 
-    def _asked(
+    def asked(
         self,
         view: View,
         ask: Callable[[psycopg.Connection, str, list[object]], _T],

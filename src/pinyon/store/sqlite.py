@@ -376,11 +376,13 @@ class SqliteEngine:
 
     def problems(self) -> list[str]:
         """Return what SQLite's own check finds, and what the journal does not account for."""
+        found: list[str] = []
         try:
             with self._connections.reading() as db:
-                return list(audit(db))
+                found.extend(audit(db))  # what was found before reading fails stays
         except StoreError as error:
-            return [f"the database cannot be read: {error.message}"]
+            found.append(f"the database cannot be read: {error.message}")
+        return found
 
     def bytes(self) -> int:
         """Return the bytes of the file and its log."""

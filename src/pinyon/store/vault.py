@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -63,12 +63,10 @@ class Vault:
     come from a master key by HKDF. So another key of the user costs one small file, and a space is forgotten in all
     its copies by dropping 32 bytes.
 
-    Example:
-        >>> import tempfile
-        >>> from pinyon.extras import require
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> vault = Vault.create(Path(folder.name) / "memory.db", new_key())  # doctest: +SKIP
-        >>> folder.cleanup()
+    Args:
+        path: The database file.
+        lock: How the user's key opens the vault.
+        holdings: The keys by name of space.
     """
 
     def __init__(self, path: Path, lock: Lock, holdings: dict[str, Holding]) -> None:
@@ -128,6 +126,22 @@ class Vault:
                     vault._settle(name)
             vault._check_encrypted()
         return vault
+
+    @classmethod
+    def at(cls, path: Path, key: UserKey) -> Self:
+        """Open the vault of a memory, or make it where there is neither.
+
+        Args:
+            path: The database file.
+            key: Key of the user.
+
+        Raises:
+            WrongKey, Damaged, Busy, StoreError: As `open` does.
+        """
+        if not vault_path(path).exists() and not path.exists():
+            with suppress(Conflict):  # another process made it just now
+                return cls.create(path, key)
+        return cls.open(path, key)
 
     @property
     def keys(self) -> Keys:

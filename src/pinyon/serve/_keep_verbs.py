@@ -1,0 +1,335 @@
+"""The verbs that keep a memory: stages of life, retention, purging, audit, background work, as a table."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from threading import Event
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import BadInput
+from . import _later
+from .outcomes import Shown
+from .verb import FILTERS, ID, Given, Parameter, Verb
+
+if TYPE_CHECKING:
+    from ..core.cube import Cube
+    from ..govern.purge import PurgeLevel
+    from ..govern.retention import Drop, Rule
+    from ..memory import Memory
+
+__all__ = ["KEEP_VERBS"]
+
+_ID_SHOWN = 10  # as lists of memories show them
+_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1),
+          "y": timedelta(days=365)}  # fmt: skip
+_JOBS = 100  # jobs that are shown when nothing else is asked
+_LISTED = 50  # moves that are named one by one
+
+
+def _move(name: str) -> Any:
+    def run(memory: Memory, given: Given) -> Cube:
+        moved: Cube = getattr(memory, name)(given.text("id"), why=given.text("why"))
+        return moved
+
+    return run
+
+
+def _restore(memory: Memory, given: Given) -> Cube:
+    return memory.restore(given.text("id"), given.maybe("version", int), why=given.text("why"))
+
+
+def _merge(memory: Memory, given: Given) -> Cube:
+    return memory.merge(given.texts("ids"), given.text("text"), why=given.text("why"))
+
+
+def _sweep(memory: Memory, given: Given) -> Shown:
+    is_dry = given.is_set("dry_run")
+    swept = memory.sweep(dry_run=is_dry, limit=given.maybe("limit", int))
+    moves = [
+        {"id": m.id, "space": m.space, "before": m.before, "after": m.after, "trigger": m.trigger, "why": m.why}
+        for m in swept.moves
+    ]
+    data: dict[str, Any] = {"moves": moves, "looked": swept.looked, "counts": swept.counts, "is_done": swept.is_done}
+    lines = [f"{m.id[:_ID_SHOWN]}  {m.before} → {m.after or 'forgotten'}  ({m.why})" for m in swept.moves[:_LISTED]]
+    if len(swept.moves) > _LISTED:
+        lines.append(f"… and {len(swept.moves) - _LISTED} more")
+    verb = "would move" if is_dry else "moved"
+    lines.append(f"looked at {swept.looked} memories, {verb} {len(swept.moves)}")
+    return Shown(data, tuple(lines))
+
+
+def _retention(memory: Memory, given: Given) -> Shown:
+    if not given.is_set("due"):
+        return _rules(memory.retention())
+    found = memory.retention_report()
+    data = [
+        {"id": line.id, "space": line.space, "state": line.state, "action": line.action, "rule": line.rule}
+        for line in found.lines
+    ]
+    lines = [f"{line.id[:_ID_SHOWN]}  {line.action}  ({line.why})" for line in found.lines]
+    return Shown(cast("Any", data), tuple(lines) or ("no rule is about any memory here",))
+
+
+def _retain(memory: Memory, given: Given) -> Shown:
+    name = given.text("name")
+    others = [rule for rule in memory.retention() if rule.name != name]
+    if given.is_set("remove"):
+        return _rules(memory.retain(others))
+    rule = _later.Rule(
+        name,
+        given.where() or _later.Where(),
+        tuple(given.texts("spaces")),
+        _span(given.maybe("max_age", str)),
+        _span(given.maybe("max_idle", str)),
+        cast("Drop", given.text("action")),
+        given.is_set("hold"),
+        given.text("reason"),
+    )
+    return _rules(memory.retain([*others, rule]))
+
+
+def _rules(rules: tuple[Rule, ...]) -> Shown:
+    lines = []
+    for rule in rules:
+        times = [f"after {rule.max_age}"] if rule.max_age else []
+        times += [f"unused for {rule.max_idle}"] if rule.max_idle else []
+        what = "hold" if rule.hold else rule.action
+        lines.append(
+            f"{rule.name}: {what} {' and '.join(times)}".rstrip() + (f"  ({rule.reason})" if rule.reason else "")
+        )
+    return Shown(cast("Any", _later.rules_to_json(rules)), tuple(lines) or ("there are no rules of retention",))
+
+
+def _span(text: str | None) -> timedelta | None:
+    """Read ``90d``, ``12h``, ``2y`` as a span of time."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})\s*([mhdwy])", text.strip())
+    if found is None:
+        raise BadInput(f"{text!r} is no span of time", hint="write 30m, 12h, 90d, 8w or 2y")
+    return int(found[1]) * _SPANS[found[2]]
+
+
+def _purge(memory: Memory, given: Given) -> Shown:
+    done = memory.purge(level=cast("PurgeLevel", given.text("level")))
+    data: dict[str, Any] = {
+        "level": done.level, "before": done.before, "after": done.after, "snapshots": done.snapshots,
+        "orphans": done.orphans, "is_log_empty": done.is_log_empty,
+    }  # fmt: skip
+    gone = f"{done.snapshots} index snapshots and {done.orphans} orphaned blobs removed"
+    said = f"{done.before} bytes before, {done.after} after; {gone}"
+    log = "the log is empty" if done.is_log_empty else "another process reads an older state: the log is not empty yet"
+    return Shown(data, (said, log), done.is_log_empty)
+
+
+def _audit(memory: Memory, given: Given) -> Shown:
+    if given.is_set("rules"):
+        changes = list(memory.rule_changes())
+        data = [
+            {"seq": c.seq, "time": c.time.isoformat(), "space": c.space, "cube": c.cube, "what": dict(c.what)}
+            for c in changes
+        ]
+        return Shown(cast("Any", data), tuple(map(str, changes)) or ("no rule was ever changed",))
+    decided = {"allow": True, "deny": False}.get(given.text("allowed"))
+    entries = list(
+        memory.audit(
+            since=given.moment("since"),
+            until=given.moment("until"),
+            actions=given.texts("actions"),
+            cube=given.maybe("cube", str),
+            allowed=decided,
+        )
+    )
+    lines = []
+    for entry in entries:
+        line = entry.line
+        who = line.actor.user or line.actor.agent or "somebody"
+        verdict = "allowed" if line.allowed else "denied"
+        cube = f" {line.cube[:_ID_SHOWN]}" if line.cube else ""
+        lines.append(
+            f"{line.time:%Y-%m-%d %H:%M:%S}  {verdict:<7}  {line.action}{cube}  {who}  ({line.rule}, {line.space})"
+        )
+    data = [json.loads(text) for text in _later.audit_json_lines(entries)]
+    return Shown(cast("Any", data), tuple(lines) or ("nothing is written in the audit",))
+
+
+def _work(memory: Memory, given: Given) -> Shown:
+    stop = Event() if given.is_set("forever") else None
+    done = memory.work(sweep_every=_span(given.maybe("sweep_every", str)), stop=stop)
+    return Shown({"done": done}, (f"did {done} jobs",))
+
+
+def _jobs(memory: Memory, given: Given) -> Shown:
+    queue = memory.jobs
+    if (number := given.maybe("cancel", int)) is not None:
+        queue.cancel(number)
+    if (number := given.maybe("requeue", int)) is not None:
+        queue.requeue(number)
+    jobs = memory.store.engine.jobs.find(limit=given.maybe("limit", int) or _JOBS)
+    data = [
+        {
+            "id": j.id,
+            "kind": j.kind,
+            "state": j.state,
+            "attempts": j.attempts,
+            "done": j.done,
+            "total": j.total,
+            "due": j.due.isoformat(),
+            "error": j.error,
+        }
+        for j in jobs
+    ]
+    lines = [
+        f"{j.id}  {j.kind}  {j.state}  attempt {j.attempts} of {j.most_attempts}" + (f"  {j.error}" if j.error else "")
+        for j in jobs
+    ]
+    counts = ", ".join(f"{number} {state}" for state, number in queue.counts().items() if number)
+    return Shown(cast("Any", {"jobs": data, "counts": queue.counts()}), (*lines, counts or "there are no jobs"))
+
+
+_WHY = Parameter("why", "Reason, for the journal; never content", "text", "option", ("--because",), "TEXT")
+
+
+def _life(name: str, summary: str, help: str = "") -> Verb:
+    return Verb(
+        name, summary, help, (f"pinyon {name} 3f9a1c2b",), (ID, _WHY), (f"pinyon.keeping:Keeping.{name}",), _move(name)
+    )
+
+
+KEEP_VERBS: tuple[Verb, ...] = (
+    _life("archive", "Put a memory away, so that only who asks for the archive finds it."),
+    Verb(
+        "restore",
+        "Bring an archived memory back, or take a merged one apart.",
+        "",
+        ("pinyon restore 3f9a1c2b", "pinyon restore 3f9a1c2b 2"),
+        (ID, Parameter("version", "As that version had it", "integer", "argument", least=1), _WHY),
+        ("pinyon.keeping:Keeping.restore",),
+        _restore,
+    ),
+    _life("freeze", "Hold a memory as it is: nothing changes or forgets it until it is thawed.", "For a legal hold."),
+    _life("thaw", "Let a frozen memory be what it was before."),
+    _life("pin", "Keep a memory from being archived or dropped by itself."),
+    _life("unpin", "Let a memory be archived or dropped by itself again."),
+    Verb(
+        "merge",
+        "Make one memory of several, and archive those.",
+        "The new one has no more rights than any of them, and expires with the first of them.",
+        ('pinyon merge 3f9a1c2b 77ab01cd --text "The key hangs in the shed."',),
+        (
+            Parameter("ids", "Ids, at least two", "text", "argument", is_many=True, is_required=True),
+            Parameter("text", "What it says", "text", "option", ("--text",), is_required=True),
+            _WHY,
+        ),
+        ("pinyon.keeping:Keeping.merge",),
+        _merge,
+    ),
+    Verb(
+        "sweep",
+        "Archive what is idle, expire what is over, forget what has long expired.",
+        "By default after 30 days without use, 365 days in the archive, and 30 days more; rules of retention go before"
+        " that. What is pinned, frozen or held stays.",
+        ("pinyon sweep --dry-run", "pinyon sweep"),
+        (
+            Parameter("dry_run", "Show what would move, and stop", "flag", "option", ("--dry-run",)),
+            Parameter("limit", "Most moves", "integer", "option", ("--limit",), "N", least=1),
+        ),
+        ("pinyon.keeping:Keeping.sweep",),
+        _sweep,
+    ),
+    Verb(
+        "retention",
+        "Show the rules of retention, or what they would do.",
+        "",
+        ("pinyon retention", "pinyon retention --due"),
+        (Parameter("due", "Show what they say about each memory of the space", "flag", "edge", ("--due",)),),
+        ("pinyon.keeping:Keeping.retention", "pinyon.keeping:Keeping.retention_report"),
+        _retention,
+    ),
+    Verb(
+        "retain",
+        "Write, replace or remove a rule of retention.",
+        "The first rule that is about a memory decides; a new one goes to the end.",
+        (
+            "pinyon retain logs --tag log --older-than 90d --action forget",
+            "pinyon retain case-7 --tag case-7 --hold --reason 'legal hold'",
+            "pinyon retain logs --remove",
+        ),
+        (
+            Parameter("name", "Of the rule", "text", "argument", is_required=True),
+            Parameter("max_age", "Time since it was recorded: 30m, 12h, 90d, 8w, 2y", "text", "option",
+                      ("--older-than",), "SPAN"),
+            Parameter("max_idle", "Time since it was last used or changed", "text", "option", ("--idle-for",), "SPAN"),
+            Parameter("action", "What is done then", "choice", "option", ("--action",), default="archive",
+                      choices=("archive", "expire", "forget")),
+            Parameter("hold", "Keep from every automatic drop instead", "flag", "option", ("--hold",)),
+            Parameter("spaces", "Only in this space; give it again for more", "text", "option", ("--in-space",),
+                      is_many=True),
+            Parameter("reason", "For people and the journal", "text", "option", ("--reason",)),
+            Parameter("remove", "Remove the rule", "flag", "edge", ("--remove",)),
+            *FILTERS,
+        ),
+        ("pinyon.govern.retention:Rule", "pinyon.keeping:Keeping.retain"),
+        _retain,
+        can_create=True,
+    ),
+    Verb(
+        "purge",
+        "Let no file hold anything of what was forgotten.",
+        "Empties the log, drops index snapshots and orphaned blobs, and writes the database anew, for which the disk"
+        " needs room for two copies.",
+        ("pinyon purge", "pinyon purge --level log"),
+        (Parameter("level", "log leaves the database file as it is", "choice", "option", ("--level",), default="file",
+                   choices=("log", "file")),),
+        ("pinyon.keeping:Keeping.purge",),
+        _purge,
+    ),
+    Verb(
+        "audit",
+        "Show what was asked for and decided.",
+        "Refusals are always written; changes and reads when the memory was opened so. Once there is an administrator,"
+        " administrators alone may look.",
+        ("pinyon audit --decision deny", "pinyon audit --rules"),
+        (
+            Parameter("since", "Only from this moment on", "moment", "option", ("--since",), "TIME"),
+            Parameter("until", "Only before this moment", "moment", "option", ("--until",), "TIME"),
+            Parameter("actions", "Only this verb; give it again for more", "text", "option", ("--action",),
+                      is_many=True),
+            Parameter("cube", "Only about this memory, by its whole id", "text", "option", ("--id",), "ID"),
+            Parameter("allowed", "Only what was decided so", "choice", "option", ("--decision",),
+                      choices=("allow", "deny")),
+            Parameter("rules", "Show who changed which rights and rules", "flag", "edge", ("--rules",)),
+        ),
+        ("pinyon.keeping:Keeping.audit", "pinyon.keeping:Keeping.rule_changes"),
+        _audit,
+    ),
+    Verb(
+        "work",
+        "Do the jobs that are due.",
+        "Several processes may work at once; a job of one that was killed is done by another.",
+        ("pinyon work", "pinyon work --sweep-every 1d --forever"),
+        (
+            Parameter("sweep_every", "Let a sweep recur so often: 12h, 1d", "text", "option", ("--sweep-every",),
+                      "SPAN"),
+            Parameter("forever", "Go on until interrupted", "flag", "edge", ("--forever",)),
+        ),
+        ("pinyon.keeping:Keeping.work",),
+        _work,
+    ),
+    Verb(
+        "jobs",
+        "Show the jobs, cancel one, or let a dead one begin anew.",
+        "",
+        ("pinyon jobs", "pinyon jobs --requeue 17"),
+        (
+            Parameter("limit", "Most jobs", "integer", "edge", ("--limit",), "N", least=1),
+            Parameter("cancel", "Number of a job to cancel", "integer", "edge", ("--cancel",), "N", least=1),
+            Parameter("requeue", "Number of a dead job", "integer", "edge", ("--requeue",), "N", least=1),
+        ),
+        ("pinyon.keeping:Keeping.jobs",),
+        _jobs,
+    ),
+)  # fmt: skip
+"""Archive, restore, freeze, thaw, pin, unpin, merge, sweep, retention, retain, purge, audit, work, jobs."""

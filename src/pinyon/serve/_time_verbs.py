@@ -1,0 +1,192 @@
+"""The verbs that look back, go back and try out, as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from . import _later
+from .outcomes import Shown
+from .verb import FILTERS, ID, Given, Parameter, Verb
+
+if TYPE_CHECKING:
+    from ..core.cube import Cube
+    from ..core.events import EventOp
+    from ..memory import Memory
+    from ..past import LogLine, MergePolicy
+
+__all__ = ["TIME_VERBS"]
+
+_ID_SHOWN = 10  # as lists of memories show them
+_OPS = ("create", "append", "merge", "overwrite", "convert", "restore", "state", "forget", "policy")
+
+
+def _log(memory: Memory, given: Given) -> Shown:
+    lines = list(
+        memory.log(
+            limit=given.integer("limit"),
+            since=given.moment("since"),
+            until=given.moment("until"),
+            op=cast("EventOp | None", given.maybe("op", str)),
+            mine=given.is_set("mine"),
+        )
+    )
+    return Shown([_entry(line) for line in lines], tuple(map(_line, lines)) or ("nothing was done here",))
+
+
+def _entry(line: LogLine) -> dict[str, Any]:
+    actor = {name: getattr(line.actor, name) for name in ("tenant", "user", "agent", "session")}
+    return {
+        "time": line.time.isoformat(),
+        "op": line.op,
+        "actor": {name: value for name, value in actor.items() if value is not None},
+        "space": line.space,
+        "cube": line.cube,
+        "version": line.version,
+        "detail": dict(line.detail),
+    }
+
+
+def _line(line: LogLine) -> str:
+    who = line.actor.user or line.actor.agent or "somebody"
+    what = f"{line.cube[:_ID_SHOWN]} v{line.version}" if line.version else line.cube[:_ID_SHOWN] or line.space
+    said = ", ".join(f"{key} {value}" for key, value in line.detail.items() if key not in ("hash", "sha256"))
+    return f"{line.time:%Y-%m-%d %H:%M:%S}  {line.op:<9}  {what}  by {who}" + (f"  ({said})" if said else "")
+
+
+def _diff(memory: Memory, given: Given) -> Shown:
+    moment = given.moment("since")
+    found = memory.diff(cast("Any", moment), given.moment("until"), where=given.where())
+    pairs = (("changed", found.changed), ("moved", found.moved))
+    data: dict[str, Any] = {
+        "created": [_later.cube_to_json(cube) for cube in found.created],
+        "gone": [_later.cube_to_json(cube) for cube in found.gone],
+    }
+    data |= {
+        name: [{"before": _later.cube_to_json(a), "after": _later.cube_to_json(b)} for a, b in two]
+        for name, two in pairs
+    }
+    lines = [f"+ {_short(cube)}" for cube in found.created]
+    for old, new in found.changed:
+        lines += [f"- {_short(old)}", f"+ {_short(new)}"]
+    lines += [f"~ {_short(new)}  ({old.header.life.standing} → {new.header.life.standing})" for old, new in found.moved]
+    lines += [f"- {_short(cube)}" for cube in found.gone]
+    return Shown(data, tuple(lines) or ("nothing changed",))
+
+
+def _short(cube: Cube) -> str:
+    words = " ".join(cube.text.split())
+    return f"{cube.id[:_ID_SHOWN]}  {words[:100]}{'…' if len(words) > 100 else ''}"
+
+
+def _undo(memory: Memory, given: Given) -> Shown:
+    undone = memory.undo(steps=given.integer("steps"))
+    data: dict[str, Any] = {
+        "ops": list(undone.ops),
+        "cubes": [_later.cube_to_json(cube) for cube in undone.cubes],
+        "kept": list(undone.kept),
+    }
+    lines = [f"undid {', '.join(undone.ops)}", *(_short(cube) for cube in undone.cubes)]
+    lines += [f"{id[:_ID_SHOWN]} was changed since and stays as it is" for id in undone.kept]
+    return Shown(data, tuple(lines))
+
+
+def _rollback(memory: Memory, given: Given) -> Cube:
+    return memory.rollback(given.text("id"), given.integer("version"))
+
+
+def _branch(memory: Memory, given: Given) -> Shown:
+    made = memory.branch(given.text("into"), moment=given.moment("moment"))
+    data: dict[str, Any] = {"space": made.space, "at": made.at, "cubes": made.cubes, "left_out": made.left_out}
+    left = f"; {made.left_out} were left out, because the caller may not write as their owner" if made.left_out else ""
+    return Shown(data, (f"the space {made.space!r} holds {made.cubes} memories as of entry {made.at}{left}",))
+
+
+def _merge_branch(memory: Memory, given: Given) -> Shown:
+    merged = memory.merge_branch(given.text("branch"), policy=cast("MergePolicy", given.text("policy")))
+    conflicts = [{"cube": c.cube, "copy": c.copy, "reason": c.reason, "kept": c.kept} for c in merged.conflicts]
+    data: dict[str, Any] = {
+        "created": [cube.id for cube in merged.created],
+        "updated": [cube.id for cube in merged.updated],
+        "unchanged": merged.unchanged,
+        "conflicts": conflicts,
+    }
+    lines = [f"{len(merged.created)} created, {len(merged.updated)} updated, {merged.unchanged} unchanged"]
+    lines += [f"{c.cube[:_ID_SHOWN]}: {c.reason} there, kept {c.kept}" for c in merged.conflicts]
+    return Shown(data, tuple(lines))
+
+
+TIME_VERBS: tuple[Verb, ...] = (
+    Verb(
+        "log",
+        "Show what was done, the latest first.",
+        "Entries of memories that the caller may not read are left out. With --as-of, any verb that reads answers as it"
+        " would have answered then.",
+        ("pinyon log --limit 20", "pinyon log --op forget --mine"),
+        (
+            Parameter("limit", "Most lines", "integer", "option", ("--limit",), "N", 50, least=1),
+            Parameter("since", "Only from this moment on", "moment", "option", ("--since",), "TIME"),
+            Parameter("until", "Only up to this moment", "moment", "option", ("--until",), "TIME"),
+            Parameter("op", "Only this", "choice", "option", ("--op",), choices=_OPS),
+            Parameter("mine", "Only what the caller did", "flag", "option", ("--mine",)),
+        ),
+        ("pinyon.timeline:Timeline.log",),
+        _log,
+    ),
+    Verb(
+        "diff",
+        "Show what changed between two moments.",
+        "",
+        ("pinyon diff 2024-05-01", "pinyon diff 2024-05-01 --to 2024-06-01 --json"),
+        (
+            Parameter("since", "The first", "moment", "argument", shown="TIME", is_required=True),
+            Parameter("until", "The second; now when not given", "moment", "option", ("--to",), "TIME"),
+            *(filter for filter in FILTERS if filter.name not in ("since", "until")),
+        ),
+        ("pinyon.timeline:Timeline.diff",),
+        _diff,
+    ),
+    Verb(
+        "undo",
+        "Revert what you did last; undoing that does it again.",
+        "What was created is archived, what was changed says again what it said. Forgetting cannot be undone.",
+        ("pinyon undo", "pinyon undo --steps 3"),
+        (Parameter("steps", "How many verbs", "integer", "option", ("--steps",), "N", 1, least=1),),
+        ("pinyon.timeline:Timeline.undo",),
+        _undo,
+    ),
+    Verb(
+        "rollback",
+        "Let a memory say again what an earlier version said; its history keeps both.",
+        "",
+        ("pinyon rollback 3f9a1c2b 2",),
+        (ID, Parameter("version", "From 1", "integer", "argument", is_required=True, least=1)),
+        ("pinyon.timeline:Timeline.rollback",),
+        _rollback,
+    ),
+    Verb(
+        "branch",
+        "Copy what you see of the space into another one, to try something out.",
+        "Nothing writes back by itself; merge-branch does.",
+        ("pinyon branch draft", "pinyon branch before-may --at 2024-05-01"),
+        (
+            Parameter("into", "Name of the new space", "text", "argument", is_required=True),
+            Parameter("moment", "As it was then", "moment", "option", ("--at",), "TIME"),
+        ),
+        ("pinyon.timeline:Timeline.branch",),
+        _branch,
+    ),
+    Verb(
+        "merge-branch",
+        "Bring what was changed in a branch back into the space.",
+        "",
+        ("pinyon merge-branch draft", "pinyon merge-branch draft --policy theirs"),
+        (
+            Parameter("branch", "Name of the branched space", "text", "argument", is_required=True),
+            Parameter("policy", "Whose version stands where both changed", "choice", "option", ("--policy",),
+                      default="newer", choices=("newer", "ours", "theirs")),
+        ),
+        ("pinyon.timeline:Timeline.merge_branch",),
+        _merge_branch,
+    ),
+)  # fmt: skip
+"""Log, diff, undo, rollback, branch, merge-branch."""
