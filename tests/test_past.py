@@ -493,6 +493,8 @@ def test_a_branch_needs_a_place_of_its_own(world: World) -> None:
     closed = View(ANN, ("main",), access=Access.of(ANN, Policy(spaces=(("what-if", SpaceRights()),))))
     with pytest.raises(Denied, match="may not write"):
         branch(world.store, closed, 1, "what-if", actor=ANN, now=world.now())
+    with pytest.raises(BadInput, match="into itself"):
+        merge_branch(world.store, "main", "main", view=world.view(), actor=ANN, now=NOW)
     with pytest.raises(BadInput, match="no policy"):
         merge_branch(world.store, "full", "main", view=world.view(), actor=ANN, now=NOW, policy="x")  # type: ignore[arg-type]
 

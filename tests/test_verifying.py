@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,24 +21,12 @@ from pinyon.errors import BadInput, NotFound, StoreError
 from pinyon.index import Analyzer, IndexConfig
 from pinyon.searching import Finder
 from pinyon.store import Engine, MemoryEngine, SqliteEngine, Store, export_all
-from pinyon.store._derive import derive
 from pinyon.store.side import AuditLine
 from pinyon.testing import HashEmbedder
 from pinyon.verifying import Problem, Verified, repair, verified_to_json, verify
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 ANN = Scope(user="ann")
-
-
-class Deriving(SqliteEngine):
-    """A SQLite store that can make its columns again."""
-
-    def derive(self, ids: Sequence[str]) -> int:
-        with self._connections.writing, self._connections.reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            done = derive(db, ids)
-            db.execute("COMMIT")
-        return done
 
 
 def filled(engine: Engine) -> Store:
@@ -61,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    made = filled(Deriving(path))
+    made = filled(SqliteEngine(path))
     yield made
     made.engine.close()
 
@@ -163,7 +151,7 @@ def test_a_broken_audit_is_named(store: Store) -> None:
         def problems(self) -> list[str]:
             return ["entry 2 of the audit does not follow from the one before it"]
 
-    class Engine(Deriving):
+    class Engine(SqliteEngine):
         audit = Broken()  # type: ignore[assignment]
 
     store.engine.__class__ = Engine

@@ -190,15 +190,19 @@ def merge_branch(
         policy: What holds where both sides changed.
 
     Raises:
-        BadInput: There is no such policy.
+        BadInput: There is no such policy, or the two spaces are one.
         Denied: The caller may not write into the space.
     """
     if policy not in ("newer", "ours", "theirs"):
         raise BadInput(f"there is no policy {policy!r}", hint="use newer, ours or theirs")
+    if branch_space == into:
+        raise BadInput(
+            f"the space {into!r} cannot be merged into itself", hint="name the branch, and the space it is of"
+        )
     here = replace(view, spaces=(into,), where=Where(states=EVERY_STATE), at=None, moment=None)
     there = replace(here, spaces=(branch_space,))
     merge = _Merge(store, here, there, into, actor, now, policy)
-    for page in list(_pages(store, there)):
+    for page in _pages(store, there):
         for copy in page:
             merge.take(copy)
     return Merged(tuple(merge.created), tuple(merge.updated), merge.unchanged, tuple(merge.conflicts))

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -255,6 +256,20 @@ def test_masking_twice_changes_nothing_more(text: str, has_pseudonyms: bool) -> 
     once = redactor(*rules).text(text)
     assert redactor(*rules).text(once) == once
     assert not any(secret in once for secret in SECRETS.values())
+
+
+@needs_extra
+@given(
+    st.sampled_from(
+        [item for item in labelled().positives(7) if item.kind in ("card", "iban", "email")] if HAS_EXTRA else [None]
+    ),
+    st.sampled_from(["", "0 ", "12 ", "Hi ", "(", '"', "=", "4111 ", "2024-05-01 ", "A1 ", "1,", "é ", "\n"]),
+    st.sampled_from(["", " 1", " 2027", ")", '"', ".", ",", " Bob", "\n", " 09/27", " x@example.org"]),
+)
+def test_neighbours_do_not_hide_a_thing(item: Any, before: str, after: str) -> None:
+    thing = item.text[item.start : item.end]
+    covered = redactor().spans(before + thing + after)
+    assert any(span.start <= len(before) and len(before + thing) <= span.end for span in covered)
 
 
 @given(_TEXTS)

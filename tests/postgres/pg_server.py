@@ -108,6 +108,19 @@ class Server:
             _run([*initdb, "-E", "UTF8", "--locale", "C"], self.folder, self.programs)
         self.boot()
 
+    def start_as_copy_of(self, other: Server) -> None:
+        """Follow another server from a copy of its data."""
+        data = self.folder / f"data{self.port}"
+        taken = ["-d", other.address, "-D", str(data), "-R", "--checkpoint=fast", "--no-sync"]
+        _run([str(self.programs / "pg_basebackup"), *taken], self.folder, self.programs)
+        self.boot()
+
+    def dump(self, schema: str) -> str:
+        """Return everything in a schema as SQL."""
+        command = [str(self.programs / "pg_dump"), "-d", self.address, "-n", schema]
+        environment = _environment(self.folder, self.programs)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
     def boot(self) -> None:
         """Start on the data that is there, and wait until it answers."""
         data = self.folder / f"data{self.port}"

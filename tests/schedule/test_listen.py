@@ -105,6 +105,13 @@ def test_the_keywords_are_the_frequent_and_rare_words_of_the_latest_questions(sh
     assert len(heard.keywords) == 2
 
 
+def test_of_two_words_heard_as_often_the_rarer_comes_first(shelf: Shelf) -> None:
+    listener = shelf.listener(WorkingSet(Budget(tokens=3), Semantic()), questions=1, keywords=1)
+    listener.hear("bees")
+    listener.hear("more bees")
+    assert listener.hear("bees and mill").keywords == ("mill",)
+
+
 def test_near_duplicates_take_one_place() -> None:
     shelf = Shelf(
         ["The bees live behind the mill.", "The bees live behind the mill!", "Bees make honey."], HashEmbedder(256)

@@ -95,6 +95,18 @@ def test_a_state_gives_way_to_what_saves_more() -> None:
     assert verbs(found) == [("demote", 1, "others pay"), ("promote", 2, "it pays")]
 
 
+def test_what_is_built_need_not_pay_for_being_built_again() -> None:
+    items, built = [item(2, rate=1.05), item(1, rate=1.0)], [Built(1, "a", 2.8)]
+    one_place = Budget(bytes=5_000)
+    assert [one.row for one in decide_states(items, [], COSTS, RULES, one_place)] == [2]
+    assert decide_states(items, built, COSTS, RULES, one_place) == ()
+
+
+def test_with_equal_savings_what_is_built_stays() -> None:
+    free = replace(COSTS, t_build=0.0)
+    assert decide_states([item(2), item(1)], [Built(1, "a", 2.8)], free, RULES, Budget(bytes=5_000)) == ()
+
+
 ITEMS = st.lists(
     st.builds(
         item,

@@ -180,16 +180,22 @@ def test_a_worker_that_lost_its_job_cannot_end_it(queue: Queue, clock: FixedCloc
 
 
 def test_a_job_taken_again_under_the_same_name_is_fenced_by_its_attempt(queue: Queue, clock: FixedClock) -> None:
+    tasks: list[Task] = []
+
     def slow(task: Task) -> None:
+        tasks.append(task)
         if task.attempt == 1:
             clock.advance(61)
             queue.worker({"embed": slow}, "twin").run()
+        else:
             with pytest.raises(Stopped):
-                task.finish({"by": 1})
+                tasks[0].finish({"by": 1})
+            task.finish({"by": 2})
 
     job = queue.add("embed")
     queue.worker({"embed": slow}, "twin").run_once()
-    assert queue.get(job.id).attempts == 2
+    assert [task.attempt for task in tasks] == [1, 2]
+    assert (queue.get(job.id).state, queue.get(job.id).result) == ("done", {"by": 2})
 
 
 def test_an_interrupted_worker_gives_its_job_back(queue: Queue) -> None:

@@ -125,6 +125,14 @@ def test_a_job_that_no_worker_survives_is_dead(tables: Engine) -> None:
     assert (found.state, found.attempts, found.error) == ("dead", 2, VANISHED)
 
 
+def test_a_job_that_no_worker_survives_is_dead_though_another_is_taken(tables: Engine) -> None:
+    tables.jobs.add([job(most_attempts=1)])
+    lease(tables.jobs)
+    tables.jobs.add([job(priority=1)])
+    assert lease(tables.jobs, now=NOON + MINUTE) == [2]
+    assert tables.jobs.counts()["dead"] == 1
+
+
 def test_a_dead_job_does_not_keep_the_next_one_waiting(tables: Engine) -> None:
     tables.jobs.add([job(attempts=5, priority=1), job()])
     assert lease(tables.jobs) == [2]

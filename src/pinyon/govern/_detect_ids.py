@@ -161,7 +161,7 @@ def _sureness(text: str, start: int, end: int) -> float:
     said = text[start:end]
     if re.search(r"\s\s", said):  # columns of a table
         return 0.0
-    if said.startswith("+") or text[max(0, start - 1) : start] == "+":
+    if said.lstrip("(").startswith("+") or text[max(0, start - 1) : start] == "+":
         return 0.9
     if _is_beside(_TELEPHONE, text, start, end):
         return 0.8

@@ -24,7 +24,7 @@ _SPELLED = re.compile(  # ann (at) example (dot) org
     re.IGNORECASE,
 )
 
-_RUN = re.compile(r"(?<![\w.+-])(?<!\d[,/:])\d{1,20}(?:[ \u00a0-]\d{1,20})*(?![\w-])")
+_RUN = re.compile(r"(?<![\w.+-])\d{1,20}(?:[ \u00a0-]\d{1,20})*(?![\w-])")
 _GROUP = re.compile(r"\d+")
 _GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 3), (4, 4, 4, 1), (6, 13), (4, 4, 5)}
 _ISSUERS = re.compile(

@@ -77,7 +77,7 @@ class Links:
 
     def beside(self, address: str) -> Links:
         """Return connections to another server, in a schema of the same name."""
-        return Links(parted(address, "")[0] if "schema=" in address else address, self.schema, self._size)
+        return Links(parted(address, self.schema)[0], self.schema, self._size)
 
     @property
     def place(self) -> str:

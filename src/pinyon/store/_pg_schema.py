@@ -3,8 +3,8 @@
 What belongs to a cube (the cube, its earlier versions, its vectors) is partitioned by space: ``LIST (space)`` for
 spaces that were given a partition of their own, and for all others a default partition that is itself ``HASH (space)``.
 Any of these leaves may be a foreign table on another server. Unique indexes therefore stand on the leaves and none
-above them, because PostgreSQL allows no foreign table below a unique index. Everything else (the journal, settings, jobs, the
-audit) is one small table each on the first server, where the journal's end is also the lock of the writers.
+above them, because PostgreSQL allows no foreign table below a unique index. Everything else (the journal, settings,
+jobs, the audit) is one small table each on the first server, where the journal's end is also the lock of the writers.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def migrate_schema(db: psycopg.Connection, schema: str, place: str, *, buckets: 
     if _check(db, place) == len(MIGRATIONS):
         return
     for _ in range(_TRIES):
-        db.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"pinyon {schema}",))
+        _take_turn(db, schema)
         try:
             db.execute(f"SET lock_timeout = '{_DDL_WAIT}'")
             _prepare(db, schema)
@@ -231,6 +231,19 @@ def migrate_schema(db: psycopg.Connection, schema: str, place: str, *, buckets: 
         f"the tables of {place} are to be brought up to date and others keep them locked",
         hint="end long transactions on that database, and try again",
     )
+
+
+def _take_turn(db: psycopg.Connection, schema: str) -> None:
+    """Wait until no other process takes steps.
+
+    By asking again and again: a statement that waits keeps its snapshot, and an index that is made meanwhile waits for
+    all snapshots.
+    """
+    while True:
+        found = db.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"pinyon {schema}",)).fetchone()
+        if found is not None and found[0]:
+            return
+        time.sleep(0.1)
 
 
 def _prepare(db: psycopg.Connection, schema: str) -> None:

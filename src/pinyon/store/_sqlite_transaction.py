@@ -13,6 +13,7 @@ from ..core.events import Event, Head
 from ..core.payload import canonical
 from ..core.scope import Scope
 from ..core.where import facets
+from ._derive import derive
 from ._derived import parents_of, same_vector
 from ._rights import code_of, said_rights
 from ._rows import (
@@ -186,6 +187,9 @@ class SqliteTransaction:
 
     def set_setting(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def derive(self, ids: Sequence[str]) -> int:
+        return derive(self._db, ids)
 
 
 def children_in(db: sqlite3.Connection, ids: Sequence[str]) -> list[Cube]:

@@ -73,16 +73,20 @@ class PostgresEngine:
         buckets: int = _BUCKETS,
     ) -> None:
         self._links = Links(*parted(address, schema), pool)
-        self._replica = None if read_address is None else Links(parted(read_address, "")[0], self._links.schema, pool)
+        self._replica = None if read_address is None else self._links.beside(read_address)
         self._behind = 0  # number of the journal's entry that the replica must have before it is asked
         self._role = role
         self._rights = PostgresRights()
-        self.is_read_only = bool(self._links.read(self._prepared(buckets)))
-        self.identity = self.setting("identity") or ""
         self.blobs = PostgresBlobs(self._links)
         self._audit = PostgresAudit(self._links)
         self._usage = PostgresUsage(self._links)
         self._jobs = PostgresJobs(self._links)
+        try:
+            self.is_read_only = self._links.read(self._prepared(buckets))
+            self.identity = self.setting("identity") or ""
+        except BaseException:
+            self.close()
+            raise
 
     def _prepared(self, buckets: int) -> Callable[[psycopg.Connection], bool]:
         def prepare(db: psycopg.Connection) -> bool:

@@ -384,6 +384,11 @@ class SqliteEngine:
             found.append(f"the database cannot be read: {error.message}")
         return found
 
+    def derive(self, ids: Sequence[str]) -> int:
+        """Make again what follows from the headers of cubes, and return how many; what is sealed is not touched."""
+        with self.transaction() as tx:
+            return tx.derive(ids)
+
     def bytes(self) -> int:
         """Return the bytes of the file and its log."""
         names = (self._path, self._path.with_name(self._path.name + "-wal"))
