@@ -114,7 +114,7 @@ def topic_shift(seed: int, policy: str = "value", questions: int = 60) -> dict[s
         topic = TOPICS[turn >= questions]
         row = chance.choice([row for row, name in enumerate(world.topics) if name == topic])
         searches += listener.hear(world.question(row)).has_searched
-        clock.advance(20)
+        clock.advance(5)  # now and then within the patience of the listener
         if turn >= questions:
             share = mean(world.topics[r] == TOPICS[1] for r in working.rows) if working.rows else 0.0
             shares.append(share)

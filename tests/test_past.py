@@ -4,87 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from past_worlds import ANN, BOB, NOW, World
 
 from pinyon.core.access import Access, Policy, SpaceRights
-from pinyon.core.cube import Cube, Draft
+from pinyon.core.cube import Cube
 from pinyon.core.header import Header, Life, Lineage, Parent, Rights
-from pinyon.core.payload import Text
 from pinyon.core.scope import Scope
 from pinyon.core.where import EVERY_STATE, LIVE_STATES, View, Where
 from pinyon.errors import BadInput, Conflict, Denied, NotFound
-from pinyon.past import as_of_view, branch, diff, instant_seq, log, merge_branch, rollback, undo
-from pinyon.store import Engine, MemoryEngine, SqliteEngine, Store
-
-NOW = datetime(2024, 5, 1, tzinfo=UTC)
-ANN, BOB = Scope(user="ann"), Scope(user="bob")
-
-
-@dataclass
-class World:
-    """A store, a clock, and everything that was ever written, kept the slow way."""
-
-    engine: Engine = field(default_factory=MemoryEngine)
-    minutes: int = 0
-    replayed: list[tuple[int, str, Cube | None]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.store = Store(self.engine)
-
-    def now(self) -> datetime:
-        self.minutes += 1
-        return NOW + timedelta(minutes=self.minutes)
-
-    def view(self, scope: Scope = ANN, space: str = "main", states: tuple[str, ...] = LIVE_STATES) -> View:
-        return View(scope, (space,), Where(states=states))
-
-    def add(self, *texts: str, owner: Scope = ANN, space: str = "main", **header: object) -> list[Cube]:
-        drafts = [Draft(Text(text), Header(**header)) for text in texts]  # type: ignore[arg-type]
-        placed = self.store.put(drafts, owner=owner, space=space, now=self.now())
-        return [self.keep(p.cube) for p in placed]
-
-    def keep(self, cube: Cube) -> Cube:
-        if not self.replayed or all(seq != cube.seq for seq, _, _ in self.replayed):
-            self.replayed.append((cube.seq, cube.id, cube))
-        return cube
-
-    def say(self, cube: Cube, text: str, actor: Scope = ANN) -> Cube:
-        view = self.view(actor, cube.space, EVERY_STATE)
-        change = lambda old: replace(old, payload=Text(text))  # noqa: E731
-        return self.keep(self.store.update(cube.id, change, view=view, actor=actor, now=self.now()))
-
-    def move(self, cube: Cube, state: str, actor: Scope = ANN) -> Cube:
-        def change(old: Cube) -> Cube:
-            life = replace(old.header.life, state=state)  # type: ignore[arg-type]
-            return replace(old, header=replace(old.header, life=life))
-
-        view = self.view(actor, cube.space, EVERY_STATE)
-        return self.keep(self.store.update(cube.id, change, view=view, actor=actor, now=self.now(), op="state"))
-
-    def forget(self, cube: Cube, actor: Scope = ANN) -> None:
-        self.store.remove([cube.id], view=self.view(actor, cube.space, EVERY_STATE), actor=actor, now=self.now())
-        self.replayed.append((self.engine.head().seq, cube.id, None))
-
-    def texts(self, view: View) -> list[str]:
-        return [c.text for c in self.engine.find(view, newest_first=False, limit=999, after=None)]
-
-    def naive(self, view: View, at: int) -> dict[str, Cube]:
-        """Return what a view shows after an entry, from everything that was ever written."""
-        gone = {id for _, id, cube in self.replayed if cube is None}
-        then: dict[str, Cube] = {}
-        today: dict[str, Cube] = {}
-        for seq, id, cube in self.replayed:
-            if cube is not None and id not in gone:
-                today[id] = cube
-                if seq <= at:
-                    then[id] = cube
-        return {id: cube for id, cube in then.items() if view.admits(cube, today[id])}
+from pinyon.past import as_of_view, diff, instant_seq, log, rollback, undo
+from pinyon.store import Engine, MemoryEngine, SqliteEngine
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -381,136 +317,3 @@ def test_nobody_undoes_what_somebody_else_did(world: World) -> None:
         undo(world.store, view=world.view(), actor=ANN, now=world.now())
     with pytest.raises(BadInput, match="steps"):
         undo(world.store, view=world.view(), actor=ANN, now=world.now(), steps=0)
-
-
-# --- branch --------------------------------------------------------------------------------------------------------
-
-
-def made_branch(world: World) -> tuple[list[Cube], dict[str, Cube]]:
-    cubes = world.add("one", "two", "three", tags=("t",))
-    at = world.engine.head().seq
-    world.say(cubes[0], "one, later")
-    branch(world.store, world.view(), at, "what-if", actor=ANN, now=world.now())
-    copies = world.engine.find(world.view(space="what-if"), newest_first=False, limit=9, after=None)
-    return cubes, {c.text: c for c in copies}
-
-
-def test_a_branch_holds_what_was_and_names_it(world: World) -> None:
-    cubes, copies = made_branch(world)
-    assert list(copies) == ["one", "two", "three"]
-    parent = copies["one"].header.lineage.parents[0]
-    assert (parent.id, parent.version) == (cubes[0].id, 1)
-    assert copies["two"].header.tags == ("t",)
-    assert copies["two"].created == cubes[1].created
-    assert world.store.check() == []
-
-
-def test_a_branch_and_its_origin_do_not_feel_each_other(world: World) -> None:
-    cubes, copies = made_branch(world)
-    world.say(copies["two"], "two if")
-    world.say(cubes[2], "three later")
-    world.add("here", space="what-if")
-    assert world.texts(world.view()) == ["one, later", "two", "three later"]
-    assert world.texts(world.view(space="what-if")) == ["one", "two if", "three", "here"]
-
-
-def test_a_merge_brings_back_what_the_branch_changed(world: World) -> None:
-    cubes, copies = made_branch(world)
-    world.say(copies["two"], "two if")
-    (fresh,) = world.add("here", space="what-if")
-    merged = merge_branch(world.store, "what-if", "main", view=world.view(), actor=ANN, now=world.now())
-    assert [c.text for c in merged.updated] == ["two if"]
-    assert [c.text for c in merged.created] == ["here"]
-    assert (merged.unchanged, merged.conflicts) == (2, ())
-    assert world.texts(world.view()) == ["one, later", "two if", "three", "here"]
-    assert merged.created[0].header.lineage.parents[0].id == fresh.id
-    assert world.engine.events_of(cubes[1].id)[-1].op == "merge"
-    again = merge_branch(world.store, "what-if", "main", view=world.view(), actor=ANN, now=world.now())
-    assert (again.created, again.updated, again.unchanged, again.conflicts) == ((), (), 4, ())
-    world.say(fresh, "changed there")
-    assert "here" in world.texts(world.view())
-    assert world.store.check() == []
-
-
-@pytest.mark.parametrize(
-    ("policy", "ours_last", "text"),
-    [
-        ("ours", False, "ours"),
-        ("theirs", True, "theirs"),
-        ("newer", False, "theirs"),
-        ("newer", True, "ours"),
-    ],
-)
-def test_what_changed_on_both_sides_is_named_and_decided(world: World, policy: str, ours_last: bool, text: str) -> None:
-    cubes, copies = made_branch(world)
-    changes = [lambda: world.say(cubes[1], "ours"), lambda: world.say(copies["two"], "theirs")]
-    for change in reversed(changes) if ours_last else changes:
-        change()
-    merged = merge_branch(
-        world.store,
-        "what-if",
-        "main",
-        view=world.view(),
-        actor=ANN,
-        now=world.now(),
-        policy=policy,  # type: ignore[arg-type]
-    )
-    (conflict,) = merged.conflicts
-    assert (conflict.cube, conflict.copy, conflict.reason) == (cubes[1].id, copies["two"].id, "changed")
-    assert conflict.kept == text
-    assert world.texts(world.view())[1] == text
-
-
-def test_a_merge_after_a_merge_knows_what_it_brought(world: World) -> None:
-    _, copies = made_branch(world)
-    world.say(copies["two"], "two if")
-    merge_branch(world.store, "what-if", "main", view=world.view(), actor=ANN, now=world.now())
-    world.say(copies["two"], "two if more")
-    merged = merge_branch(world.store, "what-if", "main", view=world.view(), actor=ANN, now=world.now())
-    assert ([c.text for c in merged.updated], merged.conflicts) == (["two if more"], ())
-
-
-def test_a_merge_brings_back_nothing_that_was_forgotten(world: World) -> None:
-    cubes, copies = made_branch(world)
-    world.say(copies["two"], "two if")
-    world.say(copies["three"], "three if")
-    world.forget(cubes[1])
-    world.move(cubes[2], "frozen")
-    merged = merge_branch(
-        world.store, "what-if", "main", view=world.view(), actor=ANN, now=world.now(), policy="theirs"
-    )
-    assert {c.reason for c in merged.conflicts} == {"gone", "closed"}
-    assert world.texts(world.view()) == ["one, later", "three"]
-
-
-def test_a_branch_needs_a_place_of_its_own(world: World) -> None:
-    world.add("one")
-    world.add("two", space="full")
-    with pytest.raises(Conflict, match="holds memories"):
-        branch(world.store, world.view(), 1, "full", actor=ANN, now=world.now())
-    with pytest.raises(BadInput, match="another space"):
-        branch(world.store, world.view(), 1, "main", actor=ANN, now=world.now())
-    closed = View(ANN, ("main",), access=Access.of(ANN, Policy(spaces=(("what-if", SpaceRights()),))))
-    with pytest.raises(Denied, match="may not write"):
-        branch(world.store, closed, 1, "what-if", actor=ANN, now=world.now())
-    with pytest.raises(BadInput, match="into itself"):
-        merge_branch(world.store, "main", "main", view=world.view(), actor=ANN, now=NOW)
-    with pytest.raises(BadInput, match="no policy"):
-        merge_branch(world.store, "full", "main", view=world.view(), actor=ANN, now=NOW, policy="x")  # type: ignore[arg-type]
-
-
-def test_a_branch_that_was_forgotten_can_be_made_again(world: World) -> None:
-    _, copies = made_branch(world)
-    for copy in copies.values():
-        world.forget(copy)
-    assert branch(world.store, world.view(), 3, "what-if", actor=ANN, now=world.now()).cubes == 3
-    assert world.texts(world.view(space="what-if")) == ["one", "two", "three"]
-
-
-def test_a_branch_has_the_rights_of_today(world: World) -> None:
-    (one,) = world.add("one", rights=Rights(read=("*",)))
-    at = world.engine.head().seq
-    narrowed = lambda old: replace(old, header=replace(old.header, rights=Rights()))  # noqa: E731
-    world.store.update(one.id, narrowed, view=world.view(), actor=ANN, now=world.now())
-    assert branch(world.store, world.view(), at, "what-if", actor=ANN, now=world.now()).cubes == 1
-    assert world.texts(world.view(BOB, "what-if")) == []

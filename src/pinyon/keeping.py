@@ -90,11 +90,10 @@ class Keeping(Writing):
         parts = caller.parts
         self._check_named(ids, plan, caller)
         with caller.audited("forget", plan.targets):
-            receipt = carry_out(parts.store, plan, actor=caller.scope, now=caller.now())
+            receipt = carry_out(parts.store, plan, actor=caller.scope, now=caller.now(), drop_index=parts.finder.forgot)
         gone = {each.id for each in receipt.erased}
         if gone:
             parts.heat.forget([cube.row for cube in (*plan.targets, *plan.derived)])
-            parts.finder.forgot()
         cubes = tuple(cube for cube in (*plan.targets, *plan.derived) if cube.id in gone)
         return Forgotten(cubes, is_done=True, plan=plan, receipt=receipt)
 
@@ -241,25 +240,30 @@ class Keeping(Writing):
         *,
         dry_run: bool = False,
         limit: int | None = None,
+        after: int = 0,
         progress: Callable[[int], object] | None = None,
         **who: Unpack[Who],
     ) -> Swept:
-        """Move every memory that is due: archive what is idle, expire what is over, forget what has expired.
+        """Move every memory that is due, whoever owns it: archive what is idle, expire what is over, forget what has ended.
 
         Args:
             dry_run: Only say what would move.
             limit: Most moves, or None.
+            after: Where to go on, `Swept.reached` of a sweep that was limited.
             progress: Told the number of memories looked at after each batch.
             who: Who does it.
+
+        Raises:
+            Denied: There is an administrator, and the caller is none.
         """
         caller = self._writer(who)
+        caller.check_admin()
         parts = caller.parts
         parts.note_uses()
         with caller.audited("sweep"):
-            swept = self._lifecycle(parts).sweep(caller.now(), dry_run=dry_run, limit=limit, progress=progress)
-        if not dry_run and any(move.after is None for move in swept.moves):
-            parts.finder.forgot()
-        return swept
+            return self._lifecycle(parts).sweep(
+                caller.now(), dry_run=dry_run, limit=limit, after=after, progress=progress
+            )
 
     @staticmethod
     def _lifecycle(parts: Parts) -> Lifecycle:
@@ -268,7 +272,7 @@ class Keeping(Writing):
             parts.store,
             parts.clock,
             joined=joined_rights,
-            forget=Forgetter(parts.store, retention),
+            forget=Forgetter(parts.store, retention, keep=parts.note_receipt, drop_index=parts.finder.forgot),
             rules=retention,
             config=parts.lifecycle,
         )

@@ -22,6 +22,7 @@ from .core.where import EVERY_STATE, View, Where
 from .errors import BadInput, Denied, NotFound, StoreError
 from .govern.audit import Auditor
 from .govern.audit import Level as AuditLevel
+from .govern.receipts import Receipt
 from .govern.redact import RedactionRule, Redactor
 from .govern.rights import ADMIN, Rules, has_admin
 from .models import TokenCounter
@@ -78,6 +79,11 @@ class Parts:
             self.heat.flush()
         except StoreError:
             _LOG.warning("the usage of memories could not be noted", exc_info=True)
+
+    def note_receipt(self, receipt: Receipt) -> None:
+        """Write to the audit that memories were forgotten by themselves, with the number and seal of the receipt."""
+        detail: dict[str, Json] = {"receipt": receipt.id, "signature": receipt.signature, "cubes": len(receipt.erased)}
+        self.auditor.allowed(receipt.actor, "forget", rule="retention", detail=detail)
 
     def redacted(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return drafts as the rules of redaction let them be kept.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import zipfile
@@ -17,13 +16,12 @@ from hypothesis import strategies as st
 
 from pinyon.core.access import OPEN, Access, Policy, SpaceRights
 from pinyon.core.cube import Cube, Draft
-from pinyon.core.header import Header, Life, Lineage, Parent, Provenance, Rights, header_to_json
-from pinyon.core.payload import Blob, Json, State, Text, canonical, payload_to_json
+from pinyon.core.header import Header, Life, Lineage, Parent, Provenance, Rights
+from pinyon.core.payload import State, Text
 from pinyon.core.scope import Scope
 from pinyon.core.where import EVERY_STATE, View, Where
-from pinyon.errors import BadInput, Conflict, Denied, StoreError, TooNew
+from pinyon.errors import BadInput, Conflict, Denied, StoreError
 from pinyon.store import (
-    Archived,
     Engine,
     Extras,
     MemoryEngine,
@@ -480,77 +478,3 @@ def test_what_is_redacted_leaves_in_no_version(engine: Engine, other: Engine, tm
         "Ann lives in Paris.", "[masked]", "Ann lives in Porto.",
     ]  # fmt: skip
     assert Store(other).check() == []
-
-
-# --- version 1 -----------------------------------------------------------------------------------------------------
-
-
-def first_archive(things: Iterable[Archived], path: Path) -> None:
-    """Write an archive as pinyon 0.1 and 0.2 did."""
-    seen = hashlib.sha256()
-    number = 0
-    with open(path, "wb") as file:
-
-        def put(value: object) -> None:
-            line = canonical(value).encode() + b"\n"
-            seen.update(line)
-            file.write(line)
-
-        put({"format": "pinyon-archive", "version": 1})
-        for thing in things:
-            line: dict[str, object] = {"cube": first_cube(thing.cube)}
-            if thing.versions:
-                line["versions"] = [first_cube(cube) for cube in thing.versions]
-            if thing.blobs:
-                line["blobs"] = [base64.b64encode(data).decode() for data in thing.blobs]
-            put(line)
-            number += 1
-        put({"end": number, "sha256": seen.hexdigest()})
-
-
-def first_cube(cube: Cube) -> dict[str, Json]:
-    owner = {name: getattr(cube.owner, name) for name in ("tenant", "user", "agent", "session")}
-    return {
-        "id": cube.id,
-        "version": cube.version,
-        "space": cube.space,
-        "owner": {name: value for name, value in owner.items() if value is not None},
-        "time": cube.time.isoformat(),
-        "created": cube.created.isoformat(),
-        "updated": cube.updated.isoformat(),
-        "payload": payload_to_json(cube.payload),
-        "header": header_to_json(cube.header),
-        "hash": cube.hash,
-        "parent": cube.parent,
-    }
-
-
-def test_an_archive_of_version_1_opens(engine: Engine, other: Engine, tmp_path: Path) -> None:
-    told_world(engine)
-    path = tmp_path / "old.jsonl"
-    blob = Blob(hashlib.sha256(TENSORS).hexdigest(), len(TENSORS))
-    things = [
-        Archived(c, tuple(engine.versions(c.id)), (TENSORS,) if isinstance(c.payload, State) else ())
-        for c in seen(engine)
-    ]
-    first_archive(things, path)
-    assert is_archive(path.read_bytes()[:64])
-    assert check_archive(path).version == 1
-    assert list(read_archive(path)) == [
-        replace(t, cube=plain(t.cube), versions=tuple(map(plain, t.versions))) for t in things
-    ]
-    assert import_archive(other, path, access=access(), now=LATER).created == 3
-    assert [(c.id, c.version, c.hash) for c in seen(other)] == [(c.id, c.version, c.hash) for c in seen(engine)]
-    assert other.blobs.get(blob) == TENSORS
-    assert Store(other).check() == []
-
-
-def plain(cube: Cube) -> Cube:
-    return replace(cube, row=0, seq=0)
-
-
-def test_an_archive_of_a_later_version_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.pinyon"
-    path.write_bytes(b'{"format":"pinyon-archive","version":99}\n{"end":0,"sha256":""}\n')
-    with pytest.raises(TooNew, match="version 99"):
-        check_archive(path)

@@ -225,8 +225,8 @@ def _json(every: _Every) -> dict[str, Json]:
 class Queue:
     """Jobs of one database.
 
-    Any number of processes may add and work at once. Arguments, results and errors rest in clear beside the cubes: they
-    are to hold ids and settings, never content of a memory.
+    Any number of processes may add and work at once; on several machines their clocks agree far better than the length
+    of a lease. Arguments, results and errors rest without the rights of cubes: ids and settings, never content.
 
     Args:
         jobs: The table, ``engine.jobs``.
@@ -462,8 +462,7 @@ class _Pulse:
             self._thread.start()
         return self
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> None: ...
 
     def __exit__(self, *error: object) -> None:
         self._task = None

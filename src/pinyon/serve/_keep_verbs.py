@@ -46,12 +46,13 @@ def _merge(memory: Memory, given: Given) -> Cube:
 
 def _sweep(memory: Memory, given: Given) -> Shown:
     is_dry = given.is_set("dry_run")
-    swept = memory.sweep(dry_run=is_dry, limit=given.maybe("limit", int))
+    swept = memory.sweep(dry_run=is_dry, limit=given.maybe("limit", int), after=given.integer("after"))
     moves = [
         {"id": m.id, "space": m.space, "before": m.before, "after": m.after, "trigger": m.trigger, "why": m.why}
         for m in swept.moves
     ]
     data: dict[str, Any] = {"moves": moves, "looked": swept.looked, "counts": swept.counts, "is_done": swept.is_done}
+    data["reached"] = swept.reached
     lines = [f"{m.id[:_ID_SHOWN]}  {m.before} → {m.after or 'forgotten'}  ({m.why})" for m in swept.moves[:_LISTED]]
     if len(swept.moves) > _LISTED:
         lines.append(f"… and {len(swept.moves) - _LISTED} more")
@@ -235,6 +236,8 @@ KEEP_VERBS: tuple[Verb, ...] = (
         (
             Parameter("dry_run", "Show what would move, and stop", "flag", "option", ("--dry-run",)),
             Parameter("limit", "Most moves", "integer", "option", ("--limit",), "N", least=1),
+            Parameter("after", "Go on where a limited sweep ended: its \"reached\"", "integer", "option", ("--after",),
+                      "N", 0, least=0),
         ),
         ("pinyon.keeping:Keeping.sweep",),
         _sweep,
