@@ -41,7 +41,7 @@ from pinyon.core.header import Header, Life, Provenance
 from pinyon.core.payload import Text
 from pinyon.core.scope import Scope
 from pinyon.core.where import View
-from pinyon.errors import Busy, StoreError
+from pinyon.errors import StoreError
 from pinyon.store import Store
 from pinyon.store._pg_search import PostgresSearch
 from pinyon.store.postgres import PostgresEngine
@@ -54,7 +54,6 @@ WIDTH = 256
 K = 10
 NOBODY = Scope()
 EPOCH = datetime(2024, 5, 1, tzinfo=UTC)
-ADDRESS = "{}?schema=bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ def work(address: str, number: int) -> None:
     """Add and count until standard input ends; say each write when it is acknowledged."""
     engine = PostgresEngine(address, pool=2)
     store, chance, view = Store(engine), random.Random(number), View(spaces=(LOAD,))
-    counters = sorted(cube.id for cube in engine.containing("counter ", view, 10_000) if "n" in cube.header.metadata)
+    counters = sorted(counters_of(engine))
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     started, count = f"{number} {time.time_ns()}", 0
@@ -168,7 +167,7 @@ def work(address: str, number: int) -> None:
                 store.update(id, _stepped, view=view, actor=NOBODY, now=EPOCH)
                 say(counter=id)
         except StoreError as error:
-            say(refused=type(error).__name__, message=error.message, counter_or_text=id if "id" in locals() else "")
+            say(refused=error.message)
             time.sleep(0.05)
     engine.close()
 
@@ -183,57 +182,59 @@ def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-def looked_at(engine: PostgresEngine, writers: Writers, seconds: float, *, is_calm: bool) -> Loaded:
-    """Compare what is there with what was acknowledged.
+def counters_of(engine: PostgresEngine) -> dict[str, int]:
+    """Return where each shared counter stands."""
+    cubes = engine.containing("counter ", View(spaces=(LOAD,)), 10_000)
+    return {cube.id: int(str(cube.header.metadata["n"])) for cube in cubes if "n" in cube.header.metadata}
+
+
+def looked_at(
+    engine: PostgresEngine, writers: Writers, seconds: float, before: dict[str, int], *, is_calm: bool
+) -> Loaded:
+    """Stop the writers and compare what is there with what was acknowledged.
 
     Args:
         engine: The store.
-        writers: Stopped.
+        writers: At work.
         seconds: For how long they wrote.
+        before: Where the counters stood.
         is_calm: Whether nothing should have been refused.
     """
     problems = writers.stop()
     said = writers.said
     adds = [str(one["add"]) for one in said if "add" in one]
     steps = Counter(str(one["counter"]) for one in said if "counter" in one)
-    refused = [one for one in said if "refused" in one]
-    unknown = sum("not known" in str(one["message"]) for one in refused)
-    cubes = engine.find(View(spaces=(LOAD,)), newest_first=False, limit=10**9, after=None)
-    there = {cube.text for cube in cubes}
+    refused = [str(one["refused"]) for one in said if "refused" in one]
+    unknown = sum("not known" in message for message in refused)
+    there = {cube.text for cube in engine.find(View(spaces=(LOAD,)), newest_first=False, limit=10**9, after=None)}
     problems += [f"an acknowledged addition is lost: {text}" for text in adds if text not in there]
-    for cube in cubes:
-        if "n" in cube.header.metadata:
-            stored, wanted = cube.header.metadata["n"], steps[cube.id]
-            assert isinstance(stored, int)
-            if not wanted <= stored <= wanted + unknown:
-                problems.append(f"{cube.text} stands at {stored} after {wanted} acknowledged steps")
-    if is_calm:
-        problems += [f"refused without need: {one['message']}" for one in refused]
-    problems += [f"left unretried: {one['message']}" for one in refused if "deadlock" in str(one["message"])]
-    return Loaded(seconds, len(adds), sum(steps.values()), len(refused), unknown, tuple(problems))
+    for id, number in counters_of(engine).items():
+        wanted = before[id] + steps[id]
+        if not wanted <= number <= wanted + unknown:
+            problems.append(f"a counter stands at {number} after {wanted} acknowledged steps")
+    problems += [f"refused: {message}" for message in refused if is_calm or "deadlock" in message]
+    return Loaded(round(seconds, 1), len(adds), sum(steps.values()), len(refused), unknown, tuple(problems))
 
 
 def write_together(engine: PostgresEngine, address: str, processes: int, seconds: float) -> Loaded:
     """Let processes write at once for a while."""
     prepare(engine)
+    before = counters_of(engine)
     writers = Writers(address, processes)
     writers.wait_for(processes)
     began = time.perf_counter()
-    first = len(writers.said)
     time.sleep(seconds)
-    lasted = time.perf_counter() - began
-    rate = (len(writers.said) - first) / lasted
-    found = looked_at(engine, writers, lasted, is_calm=True)
-    print(f"\n{processes} processes, {lasted:.0f} s: {rate:.0f} durable writes a second in all")
-    return found
+    return looked_at(engine, writers, time.perf_counter() - began, before, is_calm=True)
 
 
-def kill_under_load(server: Server, engine: PostgresEngine, address: str, trials: int, processes: int = 4) -> list[Loaded]:
+def kill_under_load(
+    server: Server, engine: PostgresEngine, address: str, trials: int, processes: int = 4
+) -> Iterator[Loaded]:
     """Kill the server with all its processes at a random moment under load, start it again, and look; so many times."""
-    chance, out = random.Random(11), []
+    chance = random.Random(11)
     prepare(engine)
-    base: dict[str, int] = {}
     for _ in range(trials):
+        before = counters_of(engine)
         writers = Writers(address, processes)
         began = time.perf_counter()
         writers.wait_for(processes)
@@ -241,26 +242,151 @@ def kill_under_load(server: Server, engine: PostgresEngine, address: str, trials
         server.kill()
         time.sleep(chance.uniform(0, 0.3))
         server.boot()
-        count = len(writers.said)
-        writers.wait_for(count + processes)
-        out.append(_since(base, looked_at_since(engine, writers, time.perf_counter() - began, base)))
-    problems = Store(engine).check()
-    if problems:
-        out.append(Loaded(0, 0, 0, 0, 0, tuple(problems)))
+        writers.wait_for(len(writers.said) + processes)  # they go on by themselves
+        yield looked_at(engine, writers, time.perf_counter() - began, before, is_calm=False)
+
+
+def sizes(engine: PostgresEngine, number: int) -> dict[str, float]:
+    """Return the bytes a cube takes in each table with its indexes, and in all."""
+    with engine.links.hold() as db:
+        db.execute("VACUUM ANALYZE")
+        found = db.execute(
+            "SELECT split_part(relname, '_', 1), sum(pg_total_relation_size(oid))::bigint, sum(pg_indexes_size(oid))::bigint"
+            " FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' GROUP BY 1"
+        ).fetchall()
+    out = {f"{name}": round(size / number, 1) for name, size, _ in found if size / number >= 1}
+    return out | {f"{name}, indexes": round(size / number, 1) for name, _, size in found if size / number >= 1}
+
+
+def searched(engine: PostgresEngine) -> dict[str, float]:
+    """Return recall and milliseconds of the plain query and of ours, for one in a hundred and for all the others."""
+    search = PostgresSearch(engine, "random")
+    began = time.perf_counter()
+    search.prepare()
+    out = {"indexes, s": round(time.perf_counter() - began, 1)}
+    chance = np.random.default_rng(3)
+    questions = chance.normal(size=(40, WIDTH))
+    questions /= np.linalg.norm(questions, axis=1, keepdims=True)
+    ann, every = View(Scope(user="ann"), ("main",)), View(NOBODY, ("main",))
+    wanted = [_near(PostgresSearch(engine, "random", exact_below=10**9), q, ann)[0] for q in questions]
+    with engine.links.hold() as db:
+        db.execute("SET enable_sort = off")
+        plain = [_timed(lambda q=q: _plain(db, q)) for q in questions]  # type: ignore[misc]
+        db.close()
+    out |= _figures("plain query, 1 %", wanted, plain)
+    out |= _figures("ours, 1 %", wanted, [_near(search, q, ann) for q in questions])
+    whole = [_near(PostgresSearch(engine, "random", exact_below=10**9), q, every) for q in questions[:10]]
+    out |= _figures("every row compared, 99 %", [rows for rows, _ in whole], whole)
+    forced = PostgresSearch(engine, "random", exact_below=1)
+    out |= _figures(
+        "iterative index, 99 %", [rows for rows, _ in whole], [_near(forced, q, every) for q in questions[:10]]
+    )
+    out |= _figures("iterative index, 1 %", wanted, [_near(forced, q, ann) for q in questions])
     return out
 
 
-def looked_at_since(engine: PostgresEngine, writers: Writers, seconds: float, base: dict[str, int]) -> Loaded:
-    """Look, with the counters as they stood before this trial taken away."""
-    for id, number in base.items():
-        writers.said.extend({"counter": id} for _ in range(number))
-    found = looked_at(engine, writers, seconds, is_calm=False)
-    return replace(found, updates=found.updates - sum(base.values()))
+def _near(search: PostgresSearch, question: np.ndarray, view: View) -> tuple[list[int], float]:
+    return _timed(lambda: [one.row for one in search.search([], question, view, K)])
 
 
-def _since(base: dict[str, int], found: Loaded) -> Loaded:
-    return found
+def _timed(ask: object) -> tuple[list[int], float]:
+    began = time.perf_counter()
+    rows = ask()  # type: ignore[operator]
+    return rows, 1000 * (time.perf_counter() - began)
+
+
+def _plain(db: object, question: np.ndarray) -> list[int]:
+    said = "[" + ",".join(map(str, question)) + "]"
+    found = db.execute(  # type: ignore[attr-defined]
+        "SELECT v.row FROM vectors v JOIN cubes c ON c.space = v.space AND c.row = v.row WHERE v.embedder = 1"
+        f" AND c.\"user\" = 'ann' ORDER BY v.data::halfvec({WIDTH}) <#> %s LIMIT {K}",
+        (said,),
+    )
+    return [row for (row,) in found]
+
+
+def _figures(name: str, wanted: list[list[int]], found: list[tuple[list[int], float]]) -> dict[str, float]:
+    hits = sum(len(set(a) & set(b)) for a, (b, _) in zip(wanted, found, strict=True))
+    return {
+        f"{name}: recall@{K}": round(hits / sum(map(len, wanted)), 3),
+        f"{name}: ms": round(statistics.median(ms for _, ms in found), 1),
+    }
+
+
+def table(title: str, rows: dict[str, object]) -> None:
+    print(f"\n## {title}\n\n| | |\n|---|---|")
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+
+
+def main() -> int:
+    given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given.add_argument("--cubes", type=int, default=100_000)
+    given.add_argument("--processes", type=int, default=8)
+    given.add_argument("--seconds", type=float, default=60)
+    given.add_argument("--trials", type=int, default=20)
+    given.add_argument("--only", default="size,search,together,kill")
+    given.add_argument("--json", type=Path)
+    given.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    said = given.parse_args()
+    if said.work:
+        work(said.work[0], int(said.work[1]))
+        return 0
+    data = Path(os.environ["PINYON_DATA"]) if "PINYON_DATA" in os.environ else None
+    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} processors, "
+          f"load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d %H:%M}")  # fmt: skip
+    print(f"`python benchmarks/postgres.py {shlex.join(sys.argv[1:])}`")
+    folder = make_folder()
+    server = Server(unpack(), folder, is_durable=True)
+    figures: dict[str, object] = {}
+    try:
+        server.start()
+        problems = run(server, said, data, figures)
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    if said.json:
+        said.json.write_text(json.dumps(figures, indent=1) + "\n")
+    for problem in problems[:20]:
+        print(f"PROBLEM {problem}")
+    return 1 if problems else 0
+
+
+def run(server: Server, said: argparse.Namespace, data: Path | None, figures: dict[str, object]) -> list[str]:
+    """Answer the questions that were asked; return what was wrong."""
+    wanted, problems = said.only.split(","), []
+    address = f"{server.address}?schema=bench"
+    engine = PostgresEngine(address)
+    try:
+        if set(wanted) & {"size", "search", "together"}:
+            lasted = fill(engine, said.cubes, data=data)
+            bulk = {"cubes": said.cubes, "a second, with vectors of 256": round(said.cubes / lasted)}
+            figures["size"] = bulk | sizes(engine, said.cubes)
+            table("Bytes a cube", figures["size"])  # type: ignore[arg-type]
+        if "search" in wanted:
+            figures["search"] = searched(engine)
+            table("Search", figures["search"])  # type: ignore[arg-type]
+        if "together" in wanted:
+            found = write_together(engine, address, said.processes, said.seconds)
+            rate = round((found.adds + found.updates) / found.seconds)
+            figures["together"] = {"processes": said.processes, "writes a second": rate} | asdict(found)
+            table("Writers at once", figures["together"])  # type: ignore[arg-type]
+            problems += found.problems
+        if "kill" in wanted:
+            other = PostgresEngine(f"{server.address}?schema=killed", buckets=2)
+            trials = list(kill_under_load(server, other, f"{server.address}?schema=killed", said.trials))
+            problems += [problem for trial in trials for problem in trial.problems] + Store(other).check()
+            figures["kill"] = {"trials": len(trials)} | {
+                name: sum(getattr(trial, name) for trial in trials)
+                for name in ("adds", "updates", "refused", "unknown")
+            }
+            table("The server killed under load", figures["kill"])  # type: ignore[arg-type]
+            other.close()
+    finally:
+        engine.close()
+    figures["problems"] = len(problems)
+    return problems
 
 
 if __name__ == "__main__":
-    pass
+    sys.exit(main())

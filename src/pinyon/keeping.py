@@ -244,7 +244,7 @@ class Keeping(Writing):
         progress: Callable[[int], object] | None = None,
         **who: Unpack[Who],
     ) -> Swept:
-        """Move every memory that is due, whoever owns it: archive what is idle, expire what is over, forget what has ended.
+        """Move every memory that is due, whoever owns it: archive what is idle, expire and drop what is over.
 
         Args:
             dry_run: Only say what would move.

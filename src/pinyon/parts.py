@@ -184,7 +184,7 @@ class Caller:
         """
         access = self.access()
         if has_admin(access.policy) and not access.is_named((ADMIN,)):
-            raise Denied("administrators alone may see this", hint="ask a holder of role:admin")
+            raise Denied("this is for administrators alone", hint="ask a holder of role:admin", rule="admin")
 
     def now(self) -> datetime:
         """Return the present of the memory's clock."""

@@ -118,7 +118,8 @@ def _check_return(view: View, current: Cube, wanted: Cube) -> None:
         if not said.allowed:
             raise Denied(
                 f"version {wanted.version} of cube {wanted.id!r} cannot be restored: it needs the right to {action},"
-                f" and the rule {said.rule!r} forbids it"
+                f" and the rule {said.rule!r} forbids it",
+                rule=said.rule,
             )
 
 

@@ -155,7 +155,9 @@ class Retention:
         if any(f"role:{name}" == ADMIN and holders for name, holders in access.policy.roles) and not access.is_named(
             (ADMIN,)
         ):
-            raise Denied("the rules are changed by administrators alone", hint="ask a holder of role:admin")
+            raise Denied(
+                "the rules are changed by administrators alone", hint="ask a holder of role:admin", rule="admin"
+            )
         text = canonical(rules_to_json(rules))
         what: dict[str, Json] = {"retention": list(names)}
         self._store.rule(_setting(access.scope.tenant), text, actor=access.scope, now=now, detail=what)

@@ -73,7 +73,9 @@ class Rules:
         def text(old: str | None) -> str:
             policy = _parsed(old) if old else OPEN
             if has_admin(policy) and ADMIN not in policy.principals(access.scope):
-                raise Denied("the rules are changed by administrators alone", hint="ask a holder of role:admin")
+                raise Denied(
+                    "the rules are changed by administrators alone", hint="ask a holder of role:admin", rule="admin"
+                )
             return canonical(policy_to_json(change(policy)))
 
         return _parsed(self._store.rule(self.key, text, actor=access.scope, now=now, detail=what))

@@ -334,7 +334,7 @@ def _admitted(cube: Cube | None, id: str, view: View) -> Cube:
 def _check_right(view: View, cube: Cube, action: Action) -> None:
     said = view.allows(cube, action)
     if not said.allowed:
-        raise Denied(f"cube {cube.id!r} may not be changed: the rule {said.rule!r} forbids it")
+        raise Denied(f"cube {cube.id!r} may not be changed: the rule {said.rule!r} forbids it", rule=said.rule)
 
 
 def _merged_from(cube: Cube) -> tuple[str, ...]:

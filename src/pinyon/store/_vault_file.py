@@ -23,7 +23,7 @@ __all__ = ["WORK", "Holding", "Lock", "UserKey", "read_vault", "remove_vault", "
 UserKey = str | bytes
 """A passphrase, or 32 random bytes."""
 
-WORK = 1 << 17  # scrypt's N with r = 8: 128 MiB and a third of a second a guess; OWASP's first choice
+WORK = 1 << 17  # scrypt's N with r = 8: 128 MiB and half a second a guess; OWASP's first choice
 _MOST_WORK = 1 << 22  # 4 GiB; a file that asks for more is not ours
 _FORMAT = 1
 _CIPHER = "SQLCipher 4, AES-256-GCM"

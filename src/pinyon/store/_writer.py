@@ -113,8 +113,13 @@ class Writer:
             return Placed(old, "unchanged")
         is_frozen = old.header.life.state == "frozen"
         said = self._decided("read" if is_frozen else "write", old)
+        if said.allowed and header.rights != old.header.rights and not is_frozen:
+            said = self._decided("share", old)
         if not said.allowed:
-            raise Denied(f"cube {old.id!r} is here already and may not be changed: the rule {said.rule!r} forbids it")
+            raise Denied(
+                f"cube {old.id!r} is here already and may not be changed: the rule {said.rule!r} forbids it",
+                rule=said.rule,
+            )
         if is_frozen:
             return Placed(old, "unchanged")
         op: EventOp = "restore" if old.header.life.state in ("archived", "expired") else "overwrite"
@@ -128,9 +133,15 @@ class Writer:
             header = replace(header, provenance=replace(mine, position=theirs.position))
         if header.life.state == "generated" and old.life.state in ("activated", "merged"):
             header = replace(header, life=replace(header.life, state=old.life.state))
-        if header.rights == _SILENT != old.rights:
-            header = replace(header, rights=old.rights)
+        labels = header.rights.sensitivity
+        if old.rights != header.rights == replace(_SILENT, sensitivity=labels):
+            both = tuple(dict.fromkeys((*old.rights.sensitivity, *labels)))
+            header = replace(header, rights=replace(old.rights, sensitivity=both))
         return header
+
+    def may(self, action: Action, cube: Cube) -> bool:
+        """Return whether the writer may do something with a cube."""
+        return self._decided(action, cube).allowed
 
     def _decided(self, action: Action, cube: Cube) -> Decision:
         """Return whether the writer may do something with a cube; where nobody asks, it may."""

@@ -21,7 +21,11 @@ from ._check import Check, ruled
 from ._writer import Writer, is_same
 from .base import Engine, Placed, SourceMark, Transaction, VectorRows
 
-__all__ = ["Store"]
+__all__ = ["Change", "Store"]
+
+
+Change = tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]
+"""Id, what makes the next version of the present one, what the journal calls it, and what else it says."""
 
 
 @dataclass(slots=True)
@@ -45,6 +49,7 @@ class Store:
         source: SourceMark | None = None,
         retire: str | None = None,
         access: Access | None = None,
+        then: Callable[[Sequence[Placed]], Sequence[Change]] | None = None,
     ) -> list[Placed]:
         """Write drafts in one transaction.
 
@@ -62,6 +67,8 @@ class Store:
             source: Mark that this source was read.
             retire: Archive every other live cube of this thread: the source was read again and no longer says them.
             access: What the writer holds; None asks nothing.
+            then: Given what became of the drafts, says what else is changed with them, as for `change`; what is not
+                there any more, or may not be changed, is passed over.
 
         Raises:
             Denied: The writer may not write into this space, or not change a cube that is there already; nothing is
@@ -75,6 +82,8 @@ class Store:
             changed = [p.cube for p in placed if p.outcome != "unchanged"]
             if retire is not None:
                 changed.extend(writer.retire(retire, {p.cube.id for p in placed}))
+            if then is not None:
+                _follow(tx, writer, then(placed))
             writer.finish()
             if embed is not None and changed:
                 made = embed(changed)
@@ -140,7 +149,7 @@ class Store:
 
     def change(
         self,
-        changes: Sequence[tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]],
+        changes: Sequence[Change],
         *,
         view: View,
         actor: Scope,
@@ -315,6 +324,15 @@ class Store:
         return Check(self.engine).problems()
 
 
+def _follow(tx: Transaction, writer: Writer, changes: Sequence[Change]) -> None:
+    """Change cubes beside those that were put, as far as they are there and the writer may change them."""
+    live = tx.live([id for id, *_ in changes])
+    for id, change, op, detail in changes:
+        old = writer.created.get(id) or writer.revised.get(id) or live.get(id)
+        if old is not None and writer.may("write", old):
+            _revised(writer, old, change, op, detail)
+
+
 def _check_space(access: Access, owner: Scope, space: str) -> None:
     """Refuse what may not be written into a space at all."""
     may = access.reading(space, "write")
@@ -327,7 +345,7 @@ def _check_space(access: Access, owner: Scope, space: str) -> None:
         rule = "default"
     else:
         return
-    raise Denied(f"nothing may be added to the space {space!r}: the rule {rule!r} forbids it")
+    raise Denied(f"nothing may be added to the space {space!r}: the rule {rule!r} forbids it", rule=rule)
 
 
 def _barring(access: Access, space: str) -> str:
@@ -354,7 +372,7 @@ def _check_allowed(view: View, cube: Cube, action: Action) -> None:
     said = view.allows(cube, action)
     if not said.allowed:
         verb = {"read": "read", "write": "changed", "share": "shared", "freeze": "frozen or thawed"}[action]
-        raise Denied(f"cube {cube.id!r} may not be {verb}: the rule {said.rule!r} forbids it")
+        raise Denied(f"cube {cube.id!r} may not be {verb}: the rule {said.rule!r} forbids it", rule=said.rule)
 
 
 def _revised(
