@@ -247,15 +247,18 @@ def kill_under_load(
 
 
 def sizes(engine: PostgresEngine, number: int) -> dict[str, float]:
-    """Return the bytes a cube takes in each table with its indexes, and in all."""
+    """Return the bytes a cube takes in each table, in its indexes, and in all."""
     with engine.links.hold() as db:
         db.execute("VACUUM ANALYZE")
         found = db.execute(
-            "SELECT split_part(relname, '_', 1), sum(pg_total_relation_size(oid))::bigint, sum(pg_indexes_size(oid))::bigint"
-            " FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' GROUP BY 1"
+            "SELECT split_part(relname, '_', 1), sum(pg_table_size(oid))::bigint, sum(pg_indexes_size(oid))::bigint"
+            " FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' GROUP BY 1 ORDER BY 1"
         ).fetchall()
-    out = {f"{name}": round(size / number, 1) for name, size, _ in found if size / number >= 1}
-    return out | {f"{name}, indexes": round(size / number, 1) for name, _, size in found if size / number >= 1}
+    out: dict[str, float] = {}
+    for name, rows, indexes in found:
+        if (rows + indexes) / number >= 10:
+            out |= {name: round(rows / number), f"indexes of {name}": round(indexes / number)}
+    return out | {"all tables": round(sum(rows + indexes for _, rows, indexes in found) / number)}
 
 
 def searched(engine: PostgresEngine) -> dict[str, float]:

@@ -330,9 +330,8 @@ def report_shift(seeds: int) -> tuple[list[str], dict[str, Any]]:
         verdict = f"80 % within 8: {'met' if worst <= 8 else 'MISSED'}" if (policy, apart_s) == ("value", 20) else ""
         shares = interval([run["share_after_8"] for run in runs])
         searches = mean(run["searches"] for run in runs)
-        lines.append(
-            f"| {policy}, {apart_s} s apart | {shares} | {worst if worst < 99 else 'never'} | {searches:.0f} | {verdict} |"
-        )
+        slowest = str(worst) if worst < 99 else "never"
+        lines.append(f"| {policy}, {apart_s} s apart | {shares} | {slowest} | {searches:.0f} | {verdict} |")
     return lines, out
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, Unpack, get_args
 
 from .core.clock import Clock, Instant, SystemClock
 from .core.cube import Cube
@@ -15,12 +15,12 @@ from .errors import BadInput
 from .govern.audit import Auditor
 from .index import Analyzer, IndexConfig
 from .models import Embedder, StaticTokenCounter, TokenCounter, embedder_from
-from .parts import AuditLevel, Caller, Parts, Who, secret_of
+from .parts import AuditLevel, Caller, ConflictMode, Parts, Who, secret_of
 from .reading import Filters, where_of
 from .rights_desk import RightsDesk
 from .schedule import Heat, LifecycleConfig
 from .searching import Finder
-from .store import Engine, MemoryEngine, SqliteEngine, Store
+from .store import EncryptedEngine, Engine, Keys, MemoryEngine, SqliteEngine, Store, UserKey, Vault
 from .store.sqlite import Durability
 from .timeline import Timeline
 
@@ -49,9 +49,11 @@ class Memory(Timeline):
         tokens: TokenCounter | None = None,
         clock: Clock | None = None,
         durability: Durability = "full",
+        key: UserKey | Keys | None = None,
         language: str | None = None,
         index: IndexConfig | None = None,
         audit: AuditLevel | None = None,
+        conflicts: ConflictMode | None = None,
         lifecycle: LifecycleConfig | None = None,
         **who: Unpack[Who],
     ) -> Memory:
@@ -67,10 +69,14 @@ class Memory(Timeline):
             tokens: Counts prompt tokens; None counts with the tokenizer of the static embedder.
             clock: Where record time comes from.
             durability: ``full`` survives loss of power, ``normal`` only a killed process.
+            key: A passphrase or 32 bytes encrypt everything on the disk; or the keys of a room that a vault gave.
             language: Of the stemmer, as Snowball names it; None takes that of the last time, at first English.
             index: Weights and constants of the ranking; None takes the measured ones.
             audit: What is written to the audit: ``denials``, ``changes`` or ``all``; None takes that of the last time,
                 at first ``denials``.
+            conflicts: Whose contradictions are looked for when something is added: ``off``, ``explicit`` (of memories
+                whose metadata say ``subject`` and ``attribute``) or ``rules`` (also of what people say of themselves
+                and of each other); None takes that of the last time, at first ``explicit``.
             lifecycle: When memories are archived, expire and are forgotten by a sweep; None takes 30 days without use,
                 365 days in the archive, and 30 days more.
             who: Whose memory it is by default, and its default space.
@@ -78,19 +84,34 @@ class Memory(Timeline):
         Raises:
             Damaged: The file is no sound pinyon database.
             TooNew: It was written by a later pinyon.
+            WrongKey: It is encrypted and the key is missing or another one, or it is not and there is a key.
             StoreError: It cannot be opened or written.
         """
         engine: Engine
         folder: Path | None = None
+        keys: Keys | None = None
         if os.fspath(path) == ":memory:":
+            if key is not None:
+                raise BadInput("a memory in memory has no file to encrypt", hint="give a path, or no key")
             engine = MemoryEngine()
         else:
             file = _file_of(path)
-            engine = SqliteEngine(file, durability=durability)
+            keys = Vault.at(file, key).keys if isinstance(key, (str, bytes)) else key
+            if keys is None:
+                engine = SqliteEngine(file, durability=durability)
+            else:
+                engine = EncryptedEngine(file, keys, durability=durability)
             folder = file.with_name(file.name + ".index")
         clock = clock or SystemClock()
         analyzer = Analyzer(_kept(engine, "language", language) or "english")
-        finder = Finder(engine, _chosen_embedder(engine, embedder, api_key), analyzer, folder, index or IndexConfig())
+        finder = Finder(
+            engine,
+            _chosen_embedder(engine, embedder, api_key),
+            analyzer,
+            folder,
+            index or IndexConfig(),
+            None if keys is None else keys.index,
+        )
         level = _kept(engine, "audit_level", audit) or "denials"
         parts = Parts(
             Store(engine),
@@ -101,6 +122,7 @@ class Memory(Timeline):
             Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level),  # type: ignore[arg-type]  # checked by it
             Heat(engine.usage, clock),
             lifecycle or LifecycleConfig(),
+            conflicts=_conflict_mode(_kept(engine, "conflicts", conflicts)),
         )
         return cls(Caller(parts)).at(**who)
 
@@ -228,6 +250,13 @@ def _chosen_embedder(engine: Engine, wanted: Embedder | str | None, api_key: str
     if wanted is not None and not engine.is_read_only and engine.setting("embedder") != wanted:
         engine.set_setting("embedder", wanted)
     return chosen
+
+
+def _conflict_mode(name: str | None) -> ConflictMode:
+    known: dict[str, ConflictMode] = {mode: mode for mode in get_args(ConflictMode)}
+    if name is not None and name not in known:
+        raise BadInput(f"there is no way {name!r} to look for contradictions", hint=f"use one of {', '.join(known)}")
+    return known[name or "explicit"]
 
 
 def _kept(engine: Engine, name: str, wanted: str | None) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from .core.access import Access
 from .core.clock import Clock, Instant, instant
@@ -30,12 +30,16 @@ from .schedule import Heat, LifecycleConfig
 from .searching import Finder
 from .store import Engine, Store
 
-__all__ = ["REDACTION", "AuditLevel", "Caller", "Handle", "Parts", "Who", "secret_of"]
+__all__ = ["REDACTION", "AuditLevel", "Caller", "ConflictMode", "Handle", "Parts", "Who", "secret_of"]
 
 _LOG = logging.getLogger(__name__)
 _SCOPE = ("tenant", "user", "agent", "session")
 _SHORTEST_PREFIX = 4  # hexadecimal digits by which a cube may be named
 _ID_DIGITS = 32
+ConflictMode = Literal["off", "explicit", "rules"]
+"""Whose contradictions are looked for: nobody's; of memories whose metadata say ``subject`` and ``attribute``; also of
+what people say of themselves and of each other, read by rules."""
+
 REDACTION = "redaction"
 """Setting of the store that holds the rules of redaction as JSON."""
 
@@ -64,6 +68,7 @@ class Parts:
     auditor: Auditor
     heat: Heat
     lifecycle: LifecycleConfig
+    conflicts: ConflictMode = "explicit"
     is_closed: bool = False
     rules: dict[str | None, Rules] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from .core.cube import Cube
 from .core.where import View
 from .errors import ModelError, StoreError
 from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex
+from .index.snapshot import Sealer
 from .models import Embedder, StaticEmbedder
 from .schedule import EmbedJob
 from .store import Engine
@@ -41,15 +42,23 @@ class Finder:
         analyzer: Text to terms.
         folder: Where index snapshots lie, or None to keep none.
         constants: Weights of the ranking.
+        sealer: Seals the snapshots of an encrypted memory, or None.
     """
 
     def __init__(
-        self, engine: Engine, embedder: Embedder, analyzer: Analyzer, folder: Path | None, constants: IndexConfig
+        self,
+        engine: Engine,
+        embedder: Embedder,
+        analyzer: Analyzer,
+        folder: Path | None,
+        constants: IndexConfig,
+        sealer: Sealer | None = None,
     ) -> None:
         self.embedder = embedder
         self.analyzer = analyzer
         self._engine = engine
         self._folder = folder
+        self._sealer = sealer
         self._constants = constants
         self._lock = threading.RLock()
         self._index: SearchIndex | None = None
@@ -186,6 +195,7 @@ class Finder:
             dimensions=serving.dimensions,
             make=serving.embed if serving.is_instant else None,
             folder=self._folder,
+            sealer=self._sealer,
             config=self._constants,
         )
 

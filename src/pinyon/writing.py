@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Unpack
 
+from .claims import Claims
 from .core.access import Action
 from .core.clock import Instant, instant
 from .core.cube import Cube, Draft, check_metadata
@@ -174,18 +175,19 @@ class Writing(Reading):
         if dress is not _PLAIN:
             drafts = [dress.over(draft) for draft in drafts]
         parts = caller.parts
-        drafts = parts.redacted(drafts)
+        claims = Claims.of(parts.redacted(drafts), caller, parts.conflicts)
         is_document = any(isinstance(e, (Document, Note)) for e in experiences)
         retire = mark.key if mark is not None and is_document else None
         with caller.audited("add"):
             placed = parts.store.put(
-                drafts,
+                claims.drafts,
                 owner=caller.scope,
                 space=caller.space,
                 now=caller.now(),
                 access=caller.access(),
                 source=mark,
                 retire=retire,
+                then=claims.then if claims.found else None,
             )
         parts.finder.wrote()
         return _added(placed, start)

@@ -24,13 +24,14 @@ from .blobs import Blobs, FileBlobs, MemoryBlobs
 from .encrypted import EncryptedEngine
 from .inmemory import MemoryEngine
 from .sqlite import SqliteEngine
-from .store import Store
+from .store import Change, Store
 from .vault import Room, Shredded, UserKey, Vault, decrypt_store, encrypt_store, new_key, read_key
 
 __all__ = [
     "ArchiveLimits",
     "Archived",
     "Blobs",
+    "Change",
     "EncryptedEngine",
     "Engine",
     "Extras",

@@ -10,7 +10,7 @@ from ..core.access import Access, Action, Decision, decide
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
 from ..core.events import Event, EventOp, chain_of
-from ..core.header import Header, Provenance, Rights
+from ..core.header import Header, Life, Provenance, Rights
 from ..core.payload import Json, Payload
 from ..core.scope import Scope
 from ..errors import Denied
@@ -19,6 +19,7 @@ from .base import Place, Placed, Transaction
 __all__ = ["Writer", "is_same"]
 
 _SILENT = Rights()
+_MIDDLE = Life().priority
 
 
 def is_same(old: Cube, payload: Payload, header: Header) -> bool:
@@ -33,6 +34,16 @@ def _positioned(header: Header, position: int) -> Header:
         p.origin, p.unit, p.source, p.title, p.thread, position, p.section, p.span, p.page, p.speaker, p.role
     )
     return Header(place, header.rights, header.life, header.lineage, header.tags, header.metadata)
+
+
+def _kept_life(old: Life, life: Life) -> Life:
+    """Return the life of what is said again with what was decided for it before."""
+    return replace(
+        life,
+        expires=life.expires or old.expires,
+        pinned=life.pinned or old.pinned,
+        priority=old.priority if life.priority == _MIDDLE else life.priority,
+    )
 
 
 class Writer:
@@ -133,6 +144,9 @@ class Writer:
             header = replace(header, provenance=replace(mine, position=theirs.position))
         if header.life.state == "generated" and old.life.state in ("activated", "merged"):
             header = replace(header, life=replace(header.life, state=old.life.state))
+        if not header.lineage.parents:
+            header = replace(header, lineage=old.lineage)
+        header = replace(header, life=_kept_life(old.life, header.life))
         labels = header.rights.sensitivity
         if old.rights != header.rights == replace(_SILENT, sensitivity=labels):
             both = tuple(dict.fromkeys((*old.rights.sensitivity, *labels)))
