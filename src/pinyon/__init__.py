@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .core.access import Policy
     from .core.cube import Cube
     from .core.experience import Conversation, Document, Note, Turn
     from .core.header import Rights
@@ -19,11 +18,8 @@ if TYPE_CHECKING:
     from .core.scope import Scope
     from .core.where import Condition, Where
     from .errors import PinyonError
-    from .govern.redact import RedactionRule
-    from .govern.retention import Rule
     from .memory import Memory
     from .results import Added, Answer, Forgotten, Page, Recall
-    from .schedule.sweep import LifecycleConfig
     from .text.base import Hit, Hits
 
 __version__ = "0.1.0"
@@ -39,16 +35,12 @@ __all__ = [
     "Hit",
     "Hits",
     "Kind",
-    "LifecycleConfig",
     "Memory",
     "Note",
     "Page",
     "PinyonError",
-    "Policy",
     "Recall",
-    "RedactionRule",
     "Rights",
-    "Rule",
     "Scope",
     "Turn",
     "Where",
@@ -66,16 +58,12 @@ _HOMES = {
     "Hit": ".text.base",
     "Hits": ".text.base",
     "Kind": ".core.payload",
-    "LifecycleConfig": ".schedule.sweep",
     "Memory": ".memory",
     "Note": ".core.experience",
     "Page": ".results",
     "PinyonError": ".errors",
-    "Policy": ".core.access",
     "Recall": ".results",
-    "RedactionRule": ".govern.redact",
     "Rights": ".core.header",
-    "Rule": ".govern.retention",
     "Scope": ".core.scope",
     "Turn": ".core.experience",
     "Where": ".core.where",

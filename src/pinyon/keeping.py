@@ -8,11 +8,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Unpack
 
+from .core.access import Access
 from .core.clock import Instant, instant
 from .core.cube import Cube
 from .core.payload import Json, Text, clean
 from .core.where import EVERY_STATE, LIVE_STATES, Where
-from .errors import BadInput, Denied
+from .errors import BadInput, Conflict, Denied
 from .govern.about import Subject
 from .govern.audit import AuditFilter, PolicyChange, policy_changes
 from .govern.forgetter import Forgetter
@@ -23,7 +24,9 @@ from .govern.rights import joined_rights
 from .parts import Caller, Parts, Who
 from .reading import Filters, where_of
 from .results import Forgotten
+from .rooms import Rooms
 from .schedule import Lifecycle, Queue, Swept, Task, Work
+from .store import Shredded
 from .store.side import AuditEntry
 from .writing import Writing
 
@@ -48,8 +51,14 @@ class Keeping(Writing):
         **who: Unpack[Who],
     ) -> Forgotten:
         """Return what `forget` with the same arguments would remove, without removing it."""
-        plan = self._forget_plan(ids, where, query, k, about, mentions, derived, self._writer(who))
-        return Forgotten((*plan.targets, *plan.derived), is_done=False, plan=plan)
+        caller = self._writer(who)
+        plan = self._forget_plan(ids, where, query, k, about, mentions, derived, caller)
+        rooms = tuple(
+            self.plan_forget(about=about, mentions=mentions, derived=derived, **there)
+            for there in _other_rooms(caller, about, who)
+        )
+        cubes = (*plan.targets, *plan.derived, *(cube for room in rooms for cube in room.cubes))
+        return Forgotten(cubes, is_done=False, plan=plan, rooms=rooms)
 
     def forget(
         self,
@@ -94,8 +103,13 @@ class Keeping(Writing):
         gone = {each.id for each in receipt.erased}
         if gone:
             parts.heat.forget([cube.row for cube in (*plan.targets, *plan.derived)])
-        cubes = tuple(cube for cube in (*plan.targets, *plan.derived) if cube.id in gone)
-        return Forgotten(cubes, is_done=True, plan=plan, receipt=receipt)
+        rooms = tuple(
+            self.forget(about=about, mentions=mentions, derived=derived, **there)
+            for there in _other_rooms(caller, about, who)
+        )
+        cubes = [cube for cube in (*plan.targets, *plan.derived) if cube.id in gone]
+        cubes += [cube for room in rooms for cube in room.cubes]
+        return Forgotten(tuple(cubes), is_done=True, plan=plan, receipt=receipt, rooms=rooms)
 
     def _forget_plan(
         self,
@@ -155,6 +169,55 @@ class Keeping(Writing):
             done = purge(parts.store.engine, parts.folder, level=level)
         parts.finder.rebuild()
         return done
+
+    def own_key(self, **who: Unpack[Who]) -> None:
+        """Give the caller's space a key of its own, in an encrypted memory; it then rests in a file of its own.
+
+        `shred` makes everything in it unreadable at once, in every copy. All other verbs work as everywhere.
+
+        Args:
+            who: Who does it, and which space; it must hold nothing yet.
+
+        Raises:
+            BadInput: The memory is not encrypted, or the space is the default one.
+            Conflict: The space holds memories already.
+            Denied: There is an administrator, and the caller is none.
+        """
+        caller = self._writer(who)
+        caller.check_admin()
+        rooms = self._rooms(caller)
+        steward = Access.steward(caller.scope.tenant, caller.now())
+        everything = replace(caller.whole_view(), access=steward)
+        if caller.space not in rooms.names and caller.parts.store.engine.count(everything):
+            raise Conflict(
+                f"the space {caller.space!r} holds memories already", hint="make another one, and move them there after"
+            )
+        with caller.audited("own_key"):
+            rooms.add(caller.space)
+
+    def shred(self, **who: Unpack[Who]) -> Shredded:
+        """Destroy the key of the caller's space, and so every copy of everything it holds, old backups included.
+
+        Copies of the vault file from before, with the user's key of that time, still open it: keep these apart.
+
+        Args:
+            who: Who does it, and which space.
+
+        Raises:
+            NotFound: It has no key of its own.
+            Denied: There is an administrator, and the caller is none.
+        """
+        caller = self._writer(who)
+        caller.check_admin()
+        with caller.audited("shred"):
+            return self._rooms(caller).shred(caller.space)
+
+    @staticmethod
+    def _rooms(caller: Caller) -> Rooms:
+        rooms = (caller.parts.root or caller.parts).rooms
+        if rooms is None:
+            raise BadInput("this memory has no vault", hint="open it with a key: Memory.open(path, key=…)")
+        return rooms
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -382,3 +445,12 @@ class Keeping(Writing):
             return {"embedded": self._caller.parts.finder.catch_up(lambda _: task.renew())}
 
         return {"sweep": sweep, "embed": embed}
+
+
+def _other_rooms(caller: Caller, about: str | None, who: Who) -> Iterator[Who]:
+    """Yield the same caller in each space with a key of its own, where a person is looked for too."""
+    rooms = caller.parts.rooms  # None in a room itself
+    for space in rooms.names if rooms is not None and about is not None else ():
+        there = who.copy()
+        there["space"] = space
+        yield there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack, get_args
@@ -13,16 +14,19 @@ from .core.cube import Cube
 from .core.scope import Scope
 from .errors import BadInput
 from .govern.audit import Auditor
+from .govern.receipts import Receipt
 from .index import Analyzer, IndexConfig
 from .models import Embedder, StaticTokenCounter, TokenCounter, embedder_from
 from .parts import AuditLevel, Caller, ConflictMode, Parts, Who, secret_of
 from .reading import Filters, where_of
 from .rights_desk import RightsDesk
+from .rooms import Rooms
 from .schedule import Heat, LifecycleConfig
 from .searching import Finder
-from .store import EncryptedEngine, Engine, Keys, MemoryEngine, SqliteEngine, Store, UserKey, Vault
+from .store import EncryptedEngine, Engine, Keys, MemoryEngine, Room, SqliteEngine, Store, UserKey, Vault
 from .store.sqlite import Durability
 from .timeline import Timeline
+from .verifying import Problem, Progress, Verified, repair, verify
 
 __all__ = ["Filters", "Memory", "Who", "where_of"]
 
@@ -87,43 +91,30 @@ class Memory(Timeline):
             WrongKey: It is encrypted and the key is missing or another one, or it is not and there is a key.
             StoreError: It cannot be opened or written.
         """
-        engine: Engine
-        folder: Path | None = None
-        keys: Keys | None = None
+        make = partial(
+            _assembled,
+            embedder=embedder,
+            api_key=api_key,
+            tokens=tokens,
+            clock=clock or SystemClock(),
+            language=language,
+            index=index or IndexConfig(),
+            audit=audit,
+            conflicts=conflicts,
+            lifecycle=lifecycle or LifecycleConfig(),
+        )
         if os.fspath(path) == ":memory:":
             if key is not None:
                 raise BadInput("a memory in memory has no file to encrypt", hint="give a path, or no key")
-            engine = MemoryEngine()
-        else:
-            file = _file_of(path)
-            keys = Vault.at(file, key).keys if isinstance(key, (str, bytes)) else key
-            if keys is None:
-                engine = SqliteEngine(file, durability=durability)
-            else:
-                engine = EncryptedEngine(file, keys, durability=durability)
-            folder = file.with_name(file.name + ".index")
-        clock = clock or SystemClock()
-        analyzer = Analyzer(_kept(engine, "language", language) or "english")
-        finder = Finder(
-            engine,
-            _chosen_embedder(engine, embedder, api_key),
-            analyzer,
-            folder,
-            index or IndexConfig(),
-            None if keys is None else keys.index,
-        )
-        level = _kept(engine, "audit_level", audit) or "denials"
-        parts = Parts(
-            Store(engine),
-            finder,
-            tokens or StaticTokenCounter(),
-            clock,
-            folder,
-            Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level),  # type: ignore[arg-type]  # checked by it
-            Heat(engine.usage, clock),
-            lifecycle or LifecycleConfig(),
-            conflicts=_conflict_mode(_kept(engine, "conflicts", conflicts)),
-        )
+            return cls(Caller(make(MemoryEngine(), None))).at(**who)
+        file = _file_of(path)
+        if key is None:
+            return cls(Caller(make(SqliteEngine(file, durability=durability), _index_of(file)))).at(**who)
+        vault = None if isinstance(key, Keys) else Vault.at(file, key)
+        keys = key if isinstance(key, Keys) else vault.keys  # type: ignore[union-attr]  # one of the two
+        parts = make(EncryptedEngine(file, keys, durability=durability), _index_of(file), keys=keys)
+        if vault is not None:
+            parts.rooms = Rooms(vault, partial(_room, make, durability, parts))
         return cls(Caller(parts)).at(**who)
 
     def at(self, **who: Unpack[Who]) -> Memory:
@@ -169,14 +160,7 @@ class Memory(Timeline):
 
     def close(self) -> None:
         """Write the index's snapshot, end background work and close the file; closing twice is no error."""
-        parts = self._caller.parts
-        if not parts.is_closed:
-            parts.is_closed = True
-            try:
-                parts.note_uses()
-                parts.finder.close()
-            finally:
-                parts.store.engine.close()
+        (self._caller.parts.root or self._caller.parts).close()
 
     @property
     def scope(self) -> Scope:
@@ -223,9 +207,91 @@ class Memory(Timeline):
                 found = []
         return found
 
+    def verify(
+        self, *, archives: Sequence[Path] = (), receipts: Sequence[Receipt] = (), progress: Progress | None = None
+    ) -> Verified:
+        """Look at everything, change nothing, and say what is wrong and how bad it is.
+
+        The journal's chain, every seal, every blob, the rules, the audit, the index, and what else is given.
+
+        Args:
+            archives: Archives to look at, too.
+            receipts: Receipts of forgetting to look at, too.
+            progress: Told what is looked at, how much is done, and how much there is.
+        """
+        parts = self._caller.check_open()
+        return verify(
+            parts.store,
+            finder=parts.finder,
+            archives=archives,
+            receipts=receipts,
+            now=self._caller.now(),
+            progress=progress,
+        )
+
+    def repair(self, problem: Problem) -> int:
+        """Make again what is derived where `verify` found it wrong, and return how much; what is sealed is not touched.
+
+        Args:
+            problem: One that says how it can be repaired.
+
+        Raises:
+            BadInput: It says nothing of the kind.
+        """
+        parts = self._caller.check_now()
+        return repair(problem, store=parts.store, finder=parts.finder)
+
     def _share(self, id: str, change: Callable[[Cube], Cube], caller: Caller) -> Cube:
         caller.check_now()
         return self._change(id, change, caller, verb="share", action="share")
+
+
+def _assembled(
+    engine: Engine,
+    folder: Path | None,
+    *,
+    embedder: Embedder | str | None,
+    api_key: str | None,
+    tokens: TokenCounter | None,
+    clock: Clock,
+    language: str | None,
+    index: IndexConfig,
+    audit: AuditLevel | None,
+    conflicts: ConflictMode | None,
+    lifecycle: LifecycleConfig,
+    keys: Keys | None = None,
+    root: Parts | None = None,
+) -> Parts:
+    """Return the parts of a memory over an engine; those of a room share rules and audit with the memory's."""
+    analyzer = Analyzer(_kept(engine, "language", language) or "english")
+    sealer = None if keys is None else keys.index
+    finder = Finder(engine, _chosen_embedder(engine, embedder, api_key), analyzer, folder, index, sealer)
+    level = _level(_kept(engine, "audit_level", audit))
+    auditor = (
+        Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level) if root is None else root.auditor
+    )
+    return Parts(
+        Store(engine),
+        finder,
+        tokens or StaticTokenCounter(),
+        clock,
+        folder,
+        auditor or Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level),
+        Heat(engine.usage, clock),
+        lifecycle,
+        conflicts=_conflict_mode(_kept(engine, "conflicts", conflicts)),
+        root=root,
+    )
+
+
+def _room(make: Callable[..., Parts], durability: Durability, root: Parts, room: Room) -> Parts:
+    """Return the parts of a space with a key of its own."""
+    engine = EncryptedEngine(room.path, room.keys, durability=durability)
+    return make(engine, _index_of(room.path), keys=room.keys, root=root)
+
+
+def _index_of(file: Path) -> Path:
+    return file.with_name(file.name + ".index")
 
 
 def _file_of(path: str | os.PathLike[str]) -> Path:
@@ -250,6 +316,13 @@ def _chosen_embedder(engine: Engine, wanted: Embedder | str | None, api_key: str
     if wanted is not None and not engine.is_read_only and engine.setting("embedder") != wanted:
         engine.set_setting("embedder", wanted)
     return chosen
+
+
+def _level(name: str | None) -> AuditLevel:
+    known: dict[str, AuditLevel] = {level: level for level in get_args(AuditLevel)}
+    if name is not None and name not in known:
+        raise BadInput(f"there is no level {name!r} of the audit", hint=f"use one of {', '.join(known)}")
+    return known[name or "denials"]
 
 
 def _conflict_mode(name: str | None) -> ConflictMode:

@@ -26,6 +26,7 @@ from .govern.receipts import Receipt
 from .govern.redact import RedactionRule, Redactor
 from .govern.rights import ADMIN, Rules, has_admin
 from .models import TokenCounter
+from .rooms import Rooms
 from .schedule import Heat, LifecycleConfig
 from .searching import Finder
 from .store import Engine, Store
@@ -70,10 +71,32 @@ class Parts:
     lifecycle: LifecycleConfig
     conflicts: ConflictMode = "explicit"
     is_closed: bool = False
+    rooms: Rooms | None = None
+    root: Parts | None = None
     rules: dict[str | None, Rules] = field(default_factory=dict)
 
+    def of_space(self, space: str) -> Parts:
+        """Return the parts that a space rests in: those of the memory, or of the space's own."""
+        root = self.root or self
+        return (root.rooms.parts(space) if root.rooms is not None else None) or root
+
+    def close(self) -> None:
+        """Write what is still to be written, and close the files; closing twice is no error."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        try:
+            if self.rooms is not None:
+                self.rooms.close()
+            self.note_uses()
+            self.finder.close()
+        finally:
+            self.store.engine.close()
+
     def rules_of(self, tenant: str | None) -> Rules:
-        """Return the rules of a tenant."""
+        """Return the rules of a tenant; those of the memory hold in its rooms."""
+        if self.root is not None:
+            return self.root.rules_of(tenant)
         if tenant not in self.rules:
             self.rules[tenant] = Rules(self.store, tenant)
         return self.rules[tenant]
@@ -96,8 +119,9 @@ class Parts:
         Raises:
             BadInput: One holds what a rule blocks.
         """
-        said = self.store.engine.setting(REDACTION)
-        return list(drafts) if not said else _redactor(said, secret_of(self.store.engine, REDACTION)).apply(drafts)
+        engine = (self.root or self).store.engine
+        said = engine.setting(REDACTION)
+        return list(drafts) if not said else _redactor(said, secret_of(engine, REDACTION)).apply(drafts)
 
     def one(self, id: str, caller: Caller) -> Cube:
         """Return a cube by its id or a beginning of it, in whatever state of its life.
@@ -136,6 +160,7 @@ class Caller:
         space: Where.
         purpose: What for, or None.
         at: Number of the journal's entry as of which the memory is looked at; None for now.
+        moment: The moment that it was asked by.
     """
 
     parts: Parts
@@ -143,6 +168,7 @@ class Caller:
     space: str = DEFAULT_SPACE
     purpose: str | None = None
     at: int | None = None
+    moment: datetime | None = None
 
     def narrowed(self, who: Who) -> Caller:
         """Return the same caller with some of it named otherwise."""
@@ -155,11 +181,15 @@ class Caller:
         purpose = who.get("purpose", self.purpose)
         named = {name: value for name, value in who.items() if name in _SCOPE}
         scope = replace(self.scope, **named) if named else self.scope  # type: ignore[arg-type]  # names of Who
-        at = self.at
+        parts = self.parts.of_space(space) if "space" in who else self.parts
+        at, moment = self.at, self.moment
         if "as_of" in who:
-            moment = who["as_of"]
-            at = None if moment is None else self.check_open().store.engine.seq_at(instant(moment))
-        return replace(self, scope=scope, space=space, purpose=purpose, at=at)
+            given = who["as_of"]
+            moment = None if given is None else instant(given)
+        if "as_of" in who or parts is not self.parts:
+            self.check_open()
+            at = None if moment is None else parts.store.engine.seq_at(moment)
+        return replace(self, parts=parts, scope=scope, space=space, purpose=purpose, at=at, moment=moment)
 
     def check_open(self) -> Parts:
         """Return the parts of a memory that is open.
@@ -167,7 +197,7 @@ class Caller:
         Raises:
             BadInput: It is closed.
         """
-        if self.parts.is_closed:
+        if self.parts.is_closed or (self.parts.root is not None and self.parts.root.is_closed):
             raise BadInput("this memory is closed", hint="open it again")
         return self.parts
 

@@ -204,6 +204,10 @@ class Reading(Handle):
         engine = parts.store.engine
         view = caller.view()
         by_space = {name: engine.count(replace(view, spaces=(name,))) for name in engine.spaces(view)}
+        for name in parts.rooms.names if parts.rooms is not None else ():
+            room = caller.narrowed({"space": name})
+            if number := room.parts.store.engine.count(room.view()):
+                by_space[name] = number
         index = parts.finder.index()
         return Stats(
             engine.location,

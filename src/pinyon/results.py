@@ -155,12 +155,14 @@ class Forgotten:
         is_done: False for a dry run.
         plan: What was asked for, what follows from it, and what stays and why.
         receipt: Signed account of every copy touched; None for a dry run.
+        rooms: The same for each space with a key of its own, which has a store and a receipt of its own.
     """
 
     cubes: tuple[Cube, ...]
     is_done: bool
     plan: ForgetPlan | None = None
     receipt: Receipt | None = None
+    rooms: tuple[Forgotten, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Settings:
         generator: ``openai:<model>@<url>``, ``anthropic:<model>`` or ``hf:<id>``; None answers by quoting.
         api_key: Key for the embedder or generator; ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` are read too.
         durability: ``full`` or ``normal``.
+        key: Passphrase of an encrypted memory, or None.
+        key_file: File that holds the key of an encrypted memory, or None; it wins over `key`.
     """
 
     path: str = ""
@@ -39,6 +41,8 @@ class Settings:
     generator: str | None = None
     api_key: str | None = None
     durability: str = "full"
+    key: str | None = None
+    key_file: str | None = None
 
 
 def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:

@@ -23,8 +23,8 @@ from pinyon.store import Store
 from pinyon.store import _pg_link as link
 from pinyon.store import _pg_schema as schema
 from pinyon.store._pg_rows import read, spell
-from pinyon.store._pg_walls import grant_walls, said_by
-from pinyon.store.postgres import PostgresEngine
+from pinyon.store._pg_walls import said_by
+from pinyon.store.postgres import PostgresEngine, grant_walls
 
 psycopg = pytest.importorskip("psycopg")
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -224,6 +224,22 @@ def test_a_forked_child_connects_for_itself(engine: PostgresEngine, address: str
     assert texts(engine) == ["of the parent", "of the child"]
 
 
+def test_a_writer_gets_a_second_connection_while_others_wait_with_all_the_rest(address: str) -> None:
+    engine = PostgresEngine(address, buckets=2, pool=2)
+    others = [threading.Thread(target=put, args=(engine, f"of thread {number}")) for number in range(3)]
+    with engine.transaction() as tx:
+        for other in others:
+            other.start()
+        time.sleep(0.2)
+        blob = engine.blobs.put(b"beside")
+        tx.set_setting("k", "v")
+    for other in others:
+        other.join()
+    assert engine.blobs.get(blob) == b"beside"
+    assert len(texts(engine)) == 3
+    engine.close()
+
+
 def test_followers_are_woken_when_the_journal_moves(engine: PostgresEngine, address: str) -> None:
     assert not engine.wait(0, 0.05)
     woken: list[bool] = []
@@ -358,8 +374,9 @@ def test_an_index_is_made_while_others_read_and_write(engine: PostgresEngine, ad
         time.sleep(0.01)
     stop.set()
     writer.join()
-    valid = run(engine, "SELECT bool_and(indisvalid), count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-                        " WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'cubes_by_facet%'")  # fmt: skip
+    mine = "relnamespace = current_schema()::regnamespace AND relname LIKE 'cubes_by_facet%'"
+    sql = "SELECT bool_and(indisvalid), count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+    valid = run(engine, f"{sql} WHERE {mine}")
     assert valid == [(True, 4)]
     assert engine.problems() == []
 

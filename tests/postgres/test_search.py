@@ -17,8 +17,7 @@ from pinyon.core.scope import Scope
 from pinyon.core.where import View, Where
 from pinyon.errors import BadInput
 from pinyon.store import Store
-from pinyon.store._pg_search import PostgresSearch
-from pinyon.store.postgres import PostgresEngine
+from pinyon.store.postgres import PostgresEngine, PostgresSearch, grant_walls
 
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -135,8 +134,6 @@ def test_a_question_of_another_width_is_refused(world: World) -> None:
 
 
 def test_under_row_level_security_the_answers_are_the_same(world: World) -> None:
-    from pinyon.store._pg_walls import grant_walls
-
     grant_walls(world.engine, "pinyon_searcher")
     walled = PostgresEngine(f"{shared().address}?schema=searched", role="pinyon_searcher")
     for question in world.questions[:5]:

@@ -19,8 +19,15 @@ from pinyon.core.scope import Scope
 from pinyon.core.where import View
 from pinyon.errors import NotFound, StoreError
 from pinyon.store import Store, VectorRows
-from pinyon.store._pg_shards import attach_server, detach_server, move_bucket, move_space, parts
-from pinyon.store.postgres import PostgresEngine
+from pinyon.store.postgres import (
+    PostgresEngine,
+    PostgresSearch,
+    attach_server,
+    detach_server,
+    move_bucket,
+    move_space,
+    parts,
+)
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -211,6 +218,15 @@ def test_what_the_first_server_did_not_commit_is_taken_back_on_the_others(town: 
     assert {cube.row for id in (third, fourth) if (cube := town.engine.get(id, View(spaces=("red",))))} == {3, 4}
     assert [v.op for v in town.store.history(kept, View(spaces=("red",)))] == ["create"]
     assert town.store.check() == []
+
+
+def test_a_space_elsewhere_is_searched_exactly(town: Town) -> None:
+    data = np.eye(4, dtype=np.float16)
+    drafts = [Draft(Text(f"word{number} bees")) for number in range(4)]
+    town.store.put(drafts, owner=NOBODY, space="red", now=NOW, embed=lambda cubes: ("f", data[: len(cubes)]))
+    move_space(town.engine, "red", "two")
+    found = PostgresSearch(town.engine, "f").search(["word2"], data[2], View(spaces=("red",)), 3)
+    assert (found[0].row, dict(found[0].legs)) == (3, {"words": 1, "vectors": 1})
 
 
 def test_the_coordinator_remembers_no_intent_after_a_commit(town: Town) -> None:

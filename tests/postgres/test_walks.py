@@ -18,7 +18,7 @@ from test_time_contract import Walk as TimeWalk
 from worlds import BLOBS
 
 from pinyon.store import MemoryEngine, Store
-from pinyon.store._pg_walls import grant_walls
+from pinyon.store.postgres import grant_walls
 from pinyon.testing import FixedClock
 
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]

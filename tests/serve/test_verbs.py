@@ -40,6 +40,10 @@ UNDERSTOOD = {  # parameters of Python that stand for others in the table
     "rights",  # `grant` gives them
     "rules",  # made of the options of a rule
     "functions",  # for programs
+    "key",  # --key-file and PINYON_KEY
+    "new",  # --new-key-file
+    "path",  # --path
+    "work",  # for programs
     "stop",  # the end of the program
     "redact",  # for programs
 }

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from ..core.experience import Conversation, Turn
     from ..core.where import Condition, Where, where_from
     from ..govern.audit import audit_json_lines
-    from ..govern.receipts import receipt_to_json
+    from ..govern.receipts import receipt_from_json, receipt_to_json
     from ..govern.retention import Rule, rules_to_json
     from ..importing import Importer, export, export_everything, import_files, import_stream, restore, watch_files
     from ..memory import Memory
     from ..models.choose import embedder_from, generator_from
     from ..results import Imported, SourceResult
     from ..settings import Settings, load_settings, wants_color
+    from ..store.vault import Vault, decrypt_store, encrypt_store, new_key, read_key
+    from ..verifying import verified_to_json
     from . import demo, render
     from .doctor import examine, given_up
 
@@ -38,11 +40,14 @@ __all__ = [
     "Settings",
     "SourceResult",
     "Turn",
+    "Vault",
     "Where",
     "audit_json_lines",
     "cube_to_json",
+    "decrypt_store",
     "demo",
     "embedder_from",
+    "encrypt_store",
     "examine",
     "export",
     "export_everything",
@@ -52,17 +57,28 @@ __all__ = [
     "import_stream",
     "instant",
     "load_settings",
+    "new_key",
     "policy_to_json",
+    "read_key",
+    "receipt_from_json",
     "receipt_to_json",
     "render",
     "restore",
     "rules_to_json",
+    "verified_to_json",
     "wants_color",
     "watch_files",
     "where_from",
 ]
 
 _HOMES = {
+    "receipt_from_json": "..govern.receipts",
+    "verified_to_json": "..verifying",
+    "read_key": "..store.vault",
+    "new_key": "..store.vault",
+    "encrypt_store": "..store.vault",
+    "decrypt_store": "..store.vault",
+    "Vault": "..store.vault",
     "Condition": "..core.where",
     "Conversation": "..core.experience",
     "Imported": "..results",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..errors import BadInput
 from . import _later
 from .outcomes import Shown
 from .verb import FILTERS, ID, Given, Parameter, Verb
@@ -11,6 +14,7 @@ from .verb import FILTERS, ID, Given, Parameter, Verb
 if TYPE_CHECKING:
     from ..core.cube import Cube
     from ..core.events import EventOp
+    from ..govern.receipts import Receipt
     from ..memory import Memory
     from ..past import LogLine, MergePolicy
 
@@ -115,6 +119,36 @@ def _merge_branch(memory: Memory, given: Given) -> Shown:
     return Shown(data, tuple(lines))
 
 
+def _verify(memory: Memory, given: Given) -> Shown:
+    archives = [Path(name).expanduser() for name in given.texts("archives")]
+    receipts = [_receipt(Path(name).expanduser()) for name in given.texts("receipts")]
+    found = memory.verify(archives=archives, receipts=receipts)
+    repaired: list[str] = []
+    if given.is_set("repair"):
+        for problem in found.problems:
+            if problem.repair is not None:
+                memory.repair(problem)
+                repaired.append(problem.message)
+        found = memory.verify(archives=archives, receipts=receipts) if repaired else found
+    lines = [f"repaired: {message}" for message in repaired]
+    lines += [f"{problem.severity}: {problem.message}" for problem in found.problems]
+    looked = ", ".join(f"{number} {what}" for what, number in found.checked.items())
+    lines.append(
+        f"{'sound' if found.is_sound else 'not sound'}: looked at {looked}; the journal follows to {found.sound}"
+    )
+    data: dict[str, Any] = {**_later.verified_to_json(found), "repaired": repaired}
+    return Shown(data, tuple(lines), found.is_sound)
+
+
+def _receipt(path: Path) -> Receipt:
+    try:
+        return _later.receipt_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{str(path)!r} is no receipt that can be read", hint="give a file of `forget --receipt`"
+        ) from error
+
+
 TIME_VERBS: tuple[Verb, ...] = (
     Verb(
         "log",
@@ -144,6 +178,21 @@ TIME_VERBS: tuple[Verb, ...] = (
         ),
         ("pinyon.timeline:Timeline.diff",),
         _diff,
+    ),
+    Verb(
+        "verify",
+        "Walk the journal's chain, hash everything again, and look at rules, audit and index.",
+        "Says what is wrong and how bad it is: damage to what was written, or to what is derived from it. With --repair"
+        " what is derived is made again; what is sealed is never touched.",
+        ("pinyon verify", "pinyon verify backup.pinyon --receipt receipt.json", "pinyon verify --repair"),
+        (
+            Parameter("archives", "Archives to look at, too", "file", "argument", shown="FILE", is_many=True),
+            Parameter("receipts", "Receipt of forgetting to look at, too; give it again for more", "file", "option",
+                      ("--receipt",), "FILE", is_many=True),
+            Parameter("repair", "Make again what is derived", "flag", "edge", ("--repair",)),
+        ),
+        ("pinyon.memory:Memory.verify", "pinyon.memory:Memory.repair"),
+        _verify,
     ),
     Verb(
         "undo",

@@ -74,6 +74,11 @@ class _Call:
         path = Path(self.common["at_path"] or self.settings.path).expanduser()
         return path / "memory.db" if path.is_dir() else path
 
+    def key(self) -> str | bytes | None:
+        """Return the key of an encrypted memory, as it is given or set; None when neither is."""
+        file = self.common["key_file"] or self.settings.key_file
+        return self.settings.key if file is None else _later.read_key(Path(file).expanduser())
+
     def open(self) -> Memory:
         """Open the memory for the caller.
 
@@ -91,6 +96,7 @@ class _Call:
             path,
             embedder=self.common["embedder"] or settings.embedder,
             api_key=settings.api_key,
+            key=self.key(),
             durability="normal" if settings.durability == "normal" else "full",
             **who,  # type: ignore[arg-type]  # names of Who
         )
@@ -265,6 +271,67 @@ def _run_export(call: _Call) -> int:
     return 0
 
 
+def _run_encrypt(call: _Call) -> int:
+    call.screen.show(_encrypted(call.path, _needed(call)))
+    return 0
+
+
+def _encrypted(path: Path, key: str | bytes) -> Shown:
+    _later.encrypt_store(path, key)
+    return Shown({"path": str(path)}, (f"{path} is encrypted; without its key nobody opens it again",))
+
+
+def _run_decrypt(call: _Call) -> int:
+    _later.decrypt_store(call.path, _needed(call))
+    call.screen.show(Shown({"path": str(call.path)}, (f"{call.path} is not encrypted any more",)))
+    return 0
+
+
+def _run_rekey(call: _Call) -> int:
+    vault = _later.Vault.open(call.path, _needed(call))
+    new = call.values["new_key_file"]
+    if call.values["master"]:
+        vault.rotate_master()
+    if new is not None:
+        vault.rotate_key(_later.read_key(Path(new).expanduser()))
+    elif not call.values["master"]:
+        raise Misuse("nothing says what to change", "give --new-key-file, --master or both")
+    said = "everything was written anew under new keys" if call.values["master"] else "the new key opens it from now on"
+    call.screen.show(Shown({"path": str(call.path)}, (said,)))
+    return 0
+
+
+def _run_new_key(call: _Call) -> int:
+    file = Path(call.values["path"]).expanduser()
+    if file.exists():
+        raise Misuse(f"{str(file)!r} exists", "a key is never replaced; choose another name")
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as out:
+        out.write(_later.new_key().hex().encode() + b"\n")
+    said = f"wrote a key to {file}; keep a copy where the memory is not: whoever loses it loses the memory"
+    call.screen.show(Shown({"file": str(file)}, (said,)))
+    return 0
+
+
+def _needed(call: _Call) -> str | bytes:
+    key = call.key()
+    if key is None:
+        raise Misuse("there is no key", "give --key-file, or set PINYON_KEY to a passphrase")
+    return key
+
+
+def _run_shred(call: _Call) -> int:
+    is_sure = call.values.pop("yes")
+    space = call.common["who_space"] or call.settings.space
+    if not is_sure:
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise Misuse("shredding needs a yes, and nobody is here to give it", "add --yes")
+        if not click.confirm(f"Make everything in the space {space!r} unreadable for good?", err=True):
+            call.screen.say("nothing was shredded")
+            return FAILED
+    return _run_and_show(call)
+
+
 def _run_doctor(call: _Call) -> int:
     screen = call.screen
     if screen.is_lively:
@@ -283,5 +350,10 @@ _FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
     "forget": _run_forget,
     "export": _run_export,
     "doctor": _run_doctor,
+    "encrypt": _run_encrypt,
+    "decrypt": _run_decrypt,
+    "rekey": _run_rekey,
+    "new-key": _run_new_key,
+    "shred": _run_shred,
 }
 """Verbs that talk with the terminal while they run; all others are run and shown."""

@@ -124,6 +124,8 @@ def common_options() -> list[click.Parameter]:
         *(option_of(parameter) for parameter in SCOPE),
         click.Option(["embedder", "--embedder"], metavar="SPEC", help="Embedder: static, minilm, e5, hf:<id> or "
                      "openai:<model>@<base_url>; the one the memory was made with when not given."),
+        click.Option(["key_file", "--key-file"], type=_Read("file", _file), help="File with the key of an encrypted "
+                     "memory; PINYON_KEY holds a passphrase instead."),
         click.Option(["is_json", "--json"], is_flag=True, help="Print one JSON document."),
         click.Option(["is_plain", "--no-color"], is_flag=True, help="No colours; NO_COLOR does the same."),
     ]  # fmt: skip

@@ -66,11 +66,14 @@ class Links:
         self._driver = require("psycopg", "keep memories in PostgreSQL")
         self._size = size
         self._local = threading.local()
+        self._idle: list[psycopg.Connection] = []
+        self._inherited: list[psycopg.Connection] = []  # kept unused: closing one would end it for the parent too
         self._fresh()
 
     def _fresh(self) -> None:
+        self._inherited += self._idle
         self._pid = os.getpid()
-        self._idle: list[psycopg.Connection] = []
+        self._idle = []
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(self._size)
         self._local = threading.local()
@@ -106,6 +109,10 @@ class Links:
         """Give a connection that nobody else has; one that breaks meanwhile is thrown away, and all that are idle."""
         if os.getpid() != self._pid:
             self._fresh()
+        if self.current is not None:  # beside a transaction: others may hold all that there are, and wait for its end
+            with self.connect() as beside:
+                yield beside
+            return
         free = self._free
         if not free.acquire(timeout=LOCK_WAIT_S):
             raise Busy(f"all {self._size} connections to {self.place} are in use", hint="give the store a larger pool")

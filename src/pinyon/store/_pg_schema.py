@@ -48,6 +48,7 @@ LEAF_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 _INDEXES: tuple[tuple[str, str, str], ...] = (
     ("cubes_by_time", "cubes", "(space, time, row)"),
+    ("cubes_by_owner", "cubes", '(space, tenant, "user")'),
     ("cubes_by_seq", "cubes", "USING brin (seq)"),
     ("cubes_by_thread", "cubes", "((md5(thread)::uuid), position) WHERE thread IS NOT NULL"),
     ("versions_by_end", "versions", "(space, ended)"),

@@ -29,6 +29,7 @@ __all__ = ["Found", "PostgresSearch"]
 
 _RANK = 60  # of reciprocal rank fusion: Cormack, Clarke and Büttcher 2009
 _DEEP = 5  # times k rows of each leg are fused
+_LEAST_LIST = 400  # candidates a step: recall@10 at 100,000 turns was 0.91 with 100 and 0.92 with 200
 _MOST_TUPLES = 400_000  # that an iterative scan looks at: some 1,000 hits at a selectivity of 0.25 %
 _LONGEST = 250_000  # characters of a text that are indexed: a tsvector holds one megabyte
 _WIDEST = 4_000  # dimensions that an HNSW index over half precision takes
@@ -59,12 +60,14 @@ class PostgresSearch:
         config: Text search configuration of PostgreSQL: ``simple``, ``english``, ``german`` …
         exact_below: Rows in scope below which every one of them is compared. Measured: at 20,000 rows of 256 dimensions
             comparing all takes about as long as an iterative scan.
+        build_mb: Memory that the server may take to make an index; a graph that does not fit is made many times slower.
     """
 
     engine: PostgresEngine
     fingerprint: str
     config: str = "simple"
     exact_below: int = 20_000
+    build_mb: int = 512
 
     def __post_init__(self) -> None:
         if not self.config.isidentifier():
@@ -77,11 +80,13 @@ class PostgresSearch:
         """
 
         def work(db: psycopg.Connection) -> None:
+            db.execute(f"SET maintenance_work_mem = '{int(self.build_mb)}MB'")
             index_online(db, "cubes", f"cubes_by_words_{self.config}", f"USING gin (({self._words('')}))")
             number, width = self._embedder(db)
             if 0 < width <= _WIDEST:
                 how = f"USING hnsw ((data::halfvec({width})) halfvec_ip_ops) WHERE embedder = {number}"
                 index_online(db, "vectors", f"vectors_near_{number}", how)
+            db.execute("RESET maintenance_work_mem")
 
         self.engine.links.read(work)
 
@@ -100,11 +105,14 @@ class PostgresSearch:
                 number, width = self._embedder(db)
                 if vector is not None and width not in (0, len(vector)):
                     raise BadInput(f"the vectors have {width} dimensions, the question's has {len(vector)}")
-                few = f"SELECT count(*) FROM (SELECT 1 {sql} LIMIT %s) AS s"
-                (size,) = db.execute(few, [*values, self.exact_below]).fetchone() or (0,)
-                near = self._exact if size < self.exact_below else self._iterative
-                legs = [self._said(db, terms, sql, values, _DEEP * k) if terms else []]
-                legs.append(near(db, number, vector, sql, values, _DEEP * k) if vector is not None and width else [])
+                legs = [self._said(db, terms, sql, values, _DEEP * k) if terms else [], []]
+                if vector is not None and width:
+                    scope = f"SELECT c.row, c.version {sql} LIMIT %s"
+                    found = db.execute(scope, [*values, self.exact_below]).fetchall()
+                    if len(found) < self.exact_below:
+                        legs[1] = self._exact(db, number, vector, view.spaces, found, _DEEP * k)
+                    else:
+                        legs[1] = self._iterative(db, number, vector, view.spaces, sql, values, _DEEP * k)
                 return legs
 
         return _fused(dict(zip(("words", "vectors"), self.engine.asked(view, ask), strict=True)), k)
@@ -139,20 +147,20 @@ class PostgresSearch:
         db: psycopg.Connection,
         number: int,
         vector: NDArray[np.floating],
-        sql: str,
-        values: Sequence[object],
+        spaces: Sequence[str],
+        scope: Sequence[Sequence[int]],
         limit: int,
     ) -> list[int]:
-        """Return the nearest rows, each row of the scope compared.
+        """Return the nearest rows, each row of the scope (row, version) compared.
 
         The distance is written over the bare column, for which there is no index: no plan can begin with one.
         """
+        rows, versions = [row for row, _ in scope], [version for _, version in scope]
         found = db.execute(
-            f"WITH scope AS MATERIALIZED (SELECT c.space, c.row, c.version {sql})"
-            " SELECT v.row, v.data <#> %s::halfvec AS far FROM scope AS s JOIN vectors AS v"
-            " ON v.space = s.space AND v.row = s.row AND v.version = s.version AND v.embedder = %s"
-            " ORDER BY far, v.row DESC LIMIT %s",
-            [*values, _literal(vector), number, limit],
+            "SELECT v.row, v.data <#> %s::halfvec AS far FROM vectors AS v"
+            " JOIN unnest(%s::bigint[], %s::integer[]) AS s(row, version) ON v.row = s.row AND v.version = s.version"
+            " WHERE v.space = ANY(%s) AND v.embedder = %s AND v.row = ANY(%s) ORDER BY far, v.row DESC LIMIT %s",
+            [_literal(vector), rows, versions, list(spaces), number, rows, limit],
         )
         return [int(row) for row, _ in found]
 
@@ -161,6 +169,7 @@ class PostgresSearch:
         db: psycopg.Connection,
         number: int,
         vector: NDArray[np.floating],
+        spaces: Sequence[str],
         sql: str,
         values: Sequence[object],
         limit: int,
@@ -169,16 +178,16 @@ class PostgresSearch:
         db.execute(
             "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', %s, true),"
             " set_config('hnsw.max_scan_tuples', %s, true), set_config('hnsw.scan_mem_multiplier', '8', true)",
-            (str(min(1000, max(100, 2 * limit))), str(_MOST_TUPLES)),
+            (str(min(1000, max(_LEAST_LIST, 4 * limit))), str(_MOST_TUPLES)),
         )
         table, _, tests = sql.removeprefix("FROM ").partition(" WHERE ")
         half = f"halfvec({len(vector)})"
         found = db.execute(
             f"SELECT v.row, v.data::{half} <#> %s::{half} AS far FROM vectors AS v, {table}"
-            f" WHERE {tests} AND v.embedder = {number}"
+            f" WHERE {tests} AND v.embedder = {number} AND v.space = ANY(%s)"
             " AND c.space = v.space AND c.row = v.row AND c.version = v.version"
             f" ORDER BY v.data::{half} <#> %s::{half} LIMIT %s",
-            [_literal(vector), *values, _literal(vector), limit],
+            [_literal(vector), *values, list(spaces), _literal(vector), limit],
         )
         return [int(row) for row, _ in found]
 

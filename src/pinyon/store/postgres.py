@@ -25,17 +25,30 @@ from ._pg_link import Links, parted
 from ._pg_rights import PostgresRights
 from ._pg_rows import CUBE_COLUMNS, EVENT_COLUMNS, cube_of, digest_of, event_of, read, spell
 from ._pg_schema import migrate_schema
+from ._pg_search import Found, PostgresSearch
+from ._pg_shards import Part, attach_server, detach_server, move_bucket, move_space, parts
 from ._pg_side import PostgresAudit, PostgresBlobs, PostgresJobs, PostgresUsage
 from ._pg_sql import selected
 from ._pg_transaction import Opened, PostgresTransaction, children_of, open_transaction, spaces_of, walls_of
-from ._pg_walls import speaking_for
+from ._pg_walls import grant_walls, speaking_for
 from .base import SourceMark, VectorRows
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg.rows import TupleRow
 
-__all__ = ["PostgresEngine"]
+__all__ = [
+    "Found",
+    "Part",
+    "PostgresEngine",
+    "PostgresSearch",
+    "attach_server",
+    "detach_server",
+    "grant_walls",
+    "move_bucket",
+    "move_space",
+    "parts",
+]
 
 _T = TypeVar("_T")
 _BUCKETS = 8  # enough to spread over eight servers before anything must be split; each costs three small tables

@@ -144,6 +144,11 @@ class Vault:
         return cls.open(path, key)
 
     @property
+    def file(self) -> Path:
+        """Where the keys lie, sealed."""
+        return vault_path(self.path)
+
+    @property
     def keys(self) -> Keys:
         """Keys of the memory itself."""
         return Keys(self._holdings[_ITSELF].master)
