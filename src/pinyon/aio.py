@@ -129,6 +129,8 @@ class AsyncRights(_Inner[RightsDesk]):
     group = _Verb(RightsDesk.group)
     open_space = _Verb(RightsDesk.open_space)
     policy = _Verb(RightsDesk.policy)
+    redact = _Verb(RightsDesk.redact)
+    redaction = _Verb(RightsDesk.redaction)
     revoke = _Verb(RightsDesk.revoke)
     role = _Verb(RightsDesk.role)
 

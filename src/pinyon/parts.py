@@ -75,6 +75,11 @@ class Parts:
     root: Parts | None = None
     rules: dict[str | None, Rules] = field(default_factory=dict)
 
+    @property
+    def root_engine(self) -> Engine:
+        """Store of the memory itself, where what is ruled for all of it rests."""
+        return (self.root or self).store.engine
+
     def of_space(self, space: str) -> Parts:
         """Return the parts that a space rests in: those of the memory, or of the space's own."""
         root = self.root or self
@@ -119,9 +124,18 @@ class Parts:
         Raises:
             BadInput: One holds what a rule blocks.
         """
-        engine = (self.root or self).store.engine
+        redactor = self._redactor()
+        return list(drafts) if redactor is None else redactor.apply(drafts)
+
+    def redacted_name(self, name: str) -> str:
+        """Return the name of a source or session as the rules of redaction let it be kept."""
+        redactor = self._redactor()
+        return name if redactor is None else redactor.name(name)
+
+    def _redactor(self) -> Redactor | None:
+        engine = self.root_engine
         said = engine.setting(REDACTION)
-        return list(drafts) if not said else _redactor(said, secret_of(engine, REDACTION)).apply(drafts)
+        return _redactor(said, secret_of(engine, REDACTION)) if said else None
 
     def one(self, id: str, caller: Caller) -> Cube:
         """Return a cube by its id or a beginning of it, in whatever state of its life.

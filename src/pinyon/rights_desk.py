@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Unpack
 
 from .core.access import Action, Decision, Policy, SpaceRights, check_principal
 from .core.clock import Instant, instant
 from .core.cube import Cube
 from .core.header import Rights
-from .core.payload import Json
+from .core.payload import Json, canonical
 from .core.scope import check_name
 from .errors import BadInput
+from .govern.redact import RedactionRule, Redactor
 from .govern.rights import check_rights, with_named, with_space
-from .parts import Caller, Who
+from .parts import REDACTION, Caller, Who
 
 __all__ = ["RightsDesk"]
 
@@ -233,6 +235,41 @@ class RightsDesk:
         """
         caller = self._caller.narrowed(who)
         return self._rule(lambda policy: replace(policy, is_closed=is_closed), caller, {"closed": is_closed})
+
+    def redaction(self) -> tuple[RedactionRule, ...]:
+        """Return what is labelled, covered or refused in everything that is added, for all tenants of the memory."""
+        said = self._caller.check_open().root_engine.setting(REDACTION)
+        return tuple(RedactionRule(**each) for each in json.loads(said)) if said else ()
+
+    def redact(self, rules: Sequence[RedactionRule], **who: Unpack[Who]) -> tuple[RedactionRule, ...]:
+        """Say what is labelled, covered or refused in everything that is added from now on.
+
+        Args:
+            rules: All of them; none ends it. `default_rules` of `pinyon.govern.redact` covers every kind.
+            who: Who rules.
+
+        Raises:
+            BadInput: Two rules for one kind, or an expression that could be slow.
+            Denied: There is an administrator, and the caller is none.
+
+        Example:
+            >>> from pinyon import Memory
+            >>> from pinyon.govern import RedactionRule
+            >>> memory = Memory.open(":memory:")
+            >>> _ = memory.rights.redact([RedactionRule("email", "mask")])
+            >>> memory.add("Write to ann@example.com.").cubes[0].text
+            'Write to [email].'
+        """
+        caller = self._caller.narrowed(who)
+        caller.check_now()
+        caller.check_admin()
+        Redactor(rules, key=bytes(16))  # says what cannot be used
+        text = canonical([asdict(rule) for rule in rules])
+        what: dict[str, Json] = {"redaction": [rule.kind for rule in rules]}
+        store = (caller.parts.root or caller.parts).store
+        with caller.audited("policy"):
+            store.rule(REDACTION, text, actor=caller.scope, now=caller.now(), detail=what)
+        return tuple(rules)
 
     def decide(self, id: str, action: Action = "read", **who: Unpack[Who]) -> Decision:
         """Return whether a caller may do something with a memory that it may read, and which rule says so.

@@ -158,6 +158,7 @@ class Writing(Reading):
         """
         caller = self._for(who)
         engine = caller.parts.store.engine
+        name = caller.parts.redacted_name(name)
         return engine.source(caller.space, caller.scope, name) or engine.source_of(caller.space, caller.scope, content)
 
     def _write(
@@ -175,6 +176,7 @@ class Writing(Reading):
         if dress is not _PLAIN:
             drafts = [dress.over(draft) for draft in drafts]
         parts = caller.parts
+        mark = None if mark is None else replace(mark, key=parts.redacted_name(mark.key))
         claims = Claims.of(parts.redacted(drafts), caller, parts.conflicts)
         is_document = any(isinstance(e, (Document, Note)) for e in experiences)
         retire = mark.key if mark is not None and is_document else None

@@ -174,10 +174,8 @@ def test_a_write_whose_connection_is_lost_before_its_end_did_not_happen(engine: 
     assert engine.setting("k") is None
 
 
-@pytest.mark.parametrize("is_committed", [True, False])
-def test_a_commit_without_an_answer_is_asked_after(
-    engine: PostgresEngine, is_committed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def cut_off(monkeypatch: pytest.MonkeyPatch, *, is_committed: bool) -> None:
+    """Lose every connection at its next COMMIT, before or after the server has it."""
     plain = psycopg.Connection.execute
 
     def cut(self: psycopg.Connection, query: str, *rest: object, **more: object) -> object:
@@ -188,16 +186,33 @@ def test_a_commit_without_an_answer_is_asked_after(
         self.close()
         raise psycopg.OperationalError("the connection is closed")
 
+    monkeypatch.setattr(psycopg.Connection, "execute", cut)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_commit_without_an_answer_is_asked_after(
+    engine: PostgresEngine, is_committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def write() -> None:
-        with engine.transaction() as tx:
-            monkeypatch.setattr(psycopg.Connection, "execute", cut)
-            tx.set_setting("k", "v")
+        Store(engine).put([Draft(Text("half"))], owner=NOBODY, space="main", now=NOW,
+                          embed=lambda _: cut_off(monkeypatch, is_committed=is_committed))  # fmt: skip
 
     if is_committed:
         write()
     else:
         with pytest.raises(StoreError, match="nothing of it was written"):
             write()
+    monkeypatch.undo()
+    assert texts(engine) == (["half"] if is_committed else [])
+
+
+@pytest.mark.parametrize(("is_committed", "said"), [(True, "is not known"), (False, "nothing of it was written")])
+def test_a_note_whose_number_the_server_may_have_given_again_is_not_called_written(
+    engine: PostgresEngine, is_committed: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(monkeypatch, is_committed=is_committed)
+    with pytest.raises(StoreError, match=said):
+        engine.set_setting("k", "v")
     monkeypatch.undo()
     assert engine.setting("k") == ("v" if is_committed else None)
 

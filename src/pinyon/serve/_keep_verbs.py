@@ -94,13 +94,17 @@ def _retain(memory: Memory, given: Given) -> Shown:
 def _rules(rules: tuple[Rule, ...]) -> Shown:
     lines = []
     for rule in rules:
-        times = [f"after {rule.max_age}"] if rule.max_age else []
-        times += [f"unused for {rule.max_idle}"] if rule.max_idle else []
+        times = [f"after {_spelled(rule.max_age)}"] if rule.max_age else []
+        times += [f"unused for {_spelled(rule.max_idle)}"] if rule.max_idle else []
         what = "hold" if rule.hold else rule.action
         lines.append(
             f"{rule.name}: {what} {' and '.join(times)}".rstrip() + (f"  ({rule.reason})" if rule.reason else "")
         )
     return Shown(cast("Any", _later.rules_to_json(rules)), tuple(lines) or ("there are no rules of retention",))
+
+
+def _spelled(span: timedelta) -> str:
+    return f"{span.days} days" if span % timedelta(days=1) == timedelta(0) else str(span)
 
 
 def _span(text: str | None) -> timedelta | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..core.where import Condition, Where, where_from
     from ..govern.audit import audit_json_lines
     from ..govern.receipts import receipt_from_json, receipt_to_json
+    from ..govern.redact import RedactionRule
     from ..govern.retention import Rule, rules_to_json
     from ..importing import Importer, export, export_everything, import_files, import_stream, restore, watch_files
     from ..memory import Memory
@@ -36,6 +37,7 @@ __all__ = [
     "Importer",
     "Memory",
     "Policy",
+    "RedactionRule",
     "Rule",
     "Settings",
     "SourceResult",
@@ -72,6 +74,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "RedactionRule": "..govern.redact",
     "receipt_from_json": "..govern.receipts",
     "verified_to_json": "..verifying",
     "read_key": "..store.vault",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BadInput
 from . import _later
@@ -12,6 +13,7 @@ from .verb import Given, Parameter, Verb
 if TYPE_CHECKING:
     from ..core.access import Action, Policy
     from ..core.cube import Cube
+    from ..govern.redact import Mode, RedactionRule
     from ..memory import Memory
 
 __all__ = ["RIGHTS_VERBS"]
@@ -67,9 +69,34 @@ def _close_others(memory: Memory, given: Given) -> Shown:
 
 def _may(memory: Memory, given: Given) -> Shown:
     action = cast("Action", given.text("action"))
-    decision = memory.rights.decide(given.text("id"), action)
+    whom = given.maybe("whom", str)
+    decision = memory.rights.decide(given.text("id"), action, **({} if whom is None else {"user": whom}))
     verdict = "allowed" if decision.allowed else "denied"
     return Shown({"allowed": decision.allowed, "rule": decision.rule}, (f"{verdict} by the rule {decision.rule!r}",))
+
+
+def _redact(memory: Memory, given: Given) -> Shown:
+    kind, mode = given.maybe("kind", str), given.maybe("mode", str)
+    rules = memory.rights.redaction()
+    if kind is None:
+        return _redaction(rules)
+    kept = [rule for rule in rules if rule.kind != kind]
+    if mode == "off":
+        return _redaction(memory.rights.redact(kept))
+    rule = _later.RedactionRule(
+        kind,
+        cast("Mode", mode or "mask"),
+        given.maybe("pattern", str),
+        given.maybe("keep_last", int) or 0,
+        given.is_set("has_pseudonyms"),
+    )
+    return _redaction(memory.rights.redact([*kept, rule]))
+
+
+def _redaction(rules: Sequence[RedactionRule]) -> Shown:
+    data = [{"kind": rule.kind, "mode": rule.mode, "pattern": rule.pattern} for rule in rules]
+    lines = [f"{rule.kind}: {rule.mode}" + (f"  {rule.pattern}" if rule.pattern else "") for rule in rules]
+    return Shown(cast("Any", data), tuple(lines) or ("nothing is redacted",))
 
 
 def _given(result: Cube | Policy) -> Shown | Cube:
@@ -234,15 +261,45 @@ RIGHTS_VERBS: tuple[Verb, ...] = (
         can_create=True,
     ),
     Verb(
+        "redact",
+        "Say what is labelled, covered or refused in everything that is added from now on.",
+        "Kinds are email, card, iban, key, ip, and with the extra govern phone and national_id; any other name needs a"
+        " pattern. Without a kind it shows the rules. What is stored already is not looked at again.",
+        (
+            "pinyon redact",
+            "pinyon redact email mask",
+            "pinyon redact card mask --keep-last 4",
+            "pinyon redact key block",
+            "pinyon redact ticket tag --pattern 'TK-[0-9]{6}'",
+            "pinyon redact email off",
+        ),
+        (
+            Parameter("kind", "What", "text", "argument"),
+            Parameter("mode", "Label the memory, cover what was found, refuse what is added, or end the rule", "choice",
+                      "argument", choices=("tag", "mask", "block", "off")),
+            Parameter("pattern", "Regular expression of your own", "text", "option", ("--pattern",), "EXPRESSION"),
+            Parameter("keep_last", "Characters left standing at the end of what is covered", "integer", "option",
+                      ("--keep-last",), "N", 0, least=0, most=4),
+            Parameter("has_pseudonyms", "Keep a short keyed hash of what is covered", "flag", "option",
+                      ("--pseudonyms",)),
+        ),
+        ("pinyon.govern.redact:RedactionRule", "pinyon.rights_desk:RightsDesk.redact",
+         "pinyon.rights_desk:RightsDesk.redaction"),
+        _redact,
+        can_create=True,
+    ),
+    Verb(
         "may",
         "Say whether somebody may do something with a memory, and which rule says so.",
         "",
-        ("pinyon may 3f9a1c2b write --user bob",),
+        ("pinyon may 3f9a1c2b write --whom bob",),
         (
             Parameter("id", "Id of a memory, or at least its first four characters", "text", "argument",
                       is_required=True),
             Parameter("action", "What", "choice", "argument", default="read",
                       choices=("read", "write", "share", "freeze")),
+            Parameter("whom", "User of whom it is asked; the caller when not given", "text", "edge", ("--whom",),
+                      "NAME"),
         ),
         ("pinyon.rights_desk:RightsDesk.decide",),
         _may,

@@ -236,7 +236,8 @@ def _run_forget(call: _Call) -> int:
         plan: Forgotten = call.verb.run(memory, {**values, "dry_run": True})  # type: ignore[assignment]  # what forget returns
         if is_dry or not plan.cubes:
             screen.show(plan)
-            return 0
+            is_kept = plan.plan is not None and bool(plan.plan.held or plan.plan.not_allowed)
+            return FAILED if is_kept and not is_dry else 0
         if file is not None and Path(file).exists():
             raise Misuse(f"{file!r} exists", "give the receipt another name")
         if not is_sure and not _is_agreed(screen, plan):

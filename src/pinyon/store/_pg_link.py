@@ -214,32 +214,48 @@ class Links:
         assert found is not None
         return str(found[0])
 
-    def commit(self, db: psycopg.Connection, number: str) -> None:
+    def commit(
+        self, db: psycopg.Connection, number: str, proof: Callable[[psycopg.Connection], bool] | None = None
+    ) -> None:
         """Commit; when the connection is lost on the way, ask the server over another what became of it.
 
+        Args:
+            db: The connection.
+            number: Of the transaction.
+            proof: Says whether what it wrote is there, asked while no writer is at work. Without one only a
+                transaction that did not happen can be told: after a crash the server may give its number again.
+
         Raises:
-            StoreError: It did not happen, or the server cannot be asked.
+            StoreError: It did not happen, or nobody can tell.
         """
         try:
             db.execute("COMMIT")
         except self._driver.OperationalError as error:
             if not db.closed and error.sqlstate is not None:
                 raise
-            if not self._happened(number, error):
+            if not self._happened(number, proof, error):
                 raise StoreError(
                     f"the connection to {self.place} was lost before a write was done: nothing of it was written",
                     hint="try again",
                 ) from error
 
-    def _happened(self, number: str, error: Exception) -> bool:
+    def _happened(self, number: str, proof: Callable[[psycopg.Connection], bool] | None, error: Exception) -> bool:
         """Return whether a transaction was committed; one that still runs is waited for."""
         until = time.monotonic() + LOCK_WAIT_S
         while time.monotonic() < until:
             try:
                 with self.connect() as db:
+                    if proof is not None:
+                        with db.transaction():
+                            db.execute("SELECT 1 FROM head FOR UPDATE")  # held by the transaction itself while it lasts
+                            return proof(db)
                     found = db.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()
-                if found is not None and found[0] in ("committed", "aborted"):
-                    return bool(found[0] == "committed")
+                if found is not None and found[0] == "aborted":
+                    return False
+                if found is not None and found[0] == "committed":
+                    break
+            except self._driver.errors.InvalidParameterValue:
+                return False  # the server has forgotten in a crash that it ever gave the number
             except self._driver.Error:
                 pass
             time.sleep(0.2)

@@ -110,6 +110,14 @@ class PostgresTransaction:
     def head(self) -> Head:
         return self._head
 
+    def proof(self) -> Callable[[psycopg.Connection], bool] | None:
+        """Return what says whether this was committed: its last entry, which no other can have written."""
+        last = self._head
+        if last.seq == self._opened.head.seq:
+            return None
+        sql = "SELECT 1 FROM events WHERE seq = %s AND chain = %s"
+        return lambda db: db.execute(sql, (last.seq, last.chain)).fetchone() is not None
+
     def live(self, ids: Sequence[str]) -> dict[str, Cube]:
         spaces = spaces_of(self._db, ids) if ids else []
         if not spaces:

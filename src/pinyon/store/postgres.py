@@ -150,7 +150,7 @@ class PostgresEngine:
                 yield transaction
                 if opened.is_spread and transaction.touched:
                     self._intend(db, transaction, opened)
-                self._links.commit(db, opened.number)
+                self._links.commit(db, opened.number, transaction.proof())
             self._behind = max(self._behind, transaction.head().seq)
 
     def _opened(self, stack: ExitStack) -> tuple[psycopg.Connection, Opened]:
