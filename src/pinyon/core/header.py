@@ -169,12 +169,15 @@ class Lineage:
     parents: tuple[Parent, ...] = ()
 
 
+_OPEN = Rights()
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """`Provenance`, `Rights`, `Life` and `Lineage`, with the user's own tags and metadata."""
 
     provenance: Provenance = Provenance()
-    rights: Rights = Rights()
+    rights: Rights = _OPEN
     life: Life = Life()
     lineage: Lineage = Lineage()
     tags: tuple[str, ...] = ()
@@ -228,7 +231,7 @@ def header_to_json(header: Header) -> dict[str, Json]:
             out["thaws_to"] = life.thaws_to
         if life.superseded_by is not None:
             out["superseded_by"] = life.superseded_by
-    if header.rights is not _OPEN:
+    if header.rights is not _OPEN and header.rights != _OPEN:
         out.update(rights_to_json(header.rights))
     if header.lineage.parents:
         out["parents"] = [[q.id, q.version, q.relation] for q in header.lineage.parents]
@@ -241,7 +244,6 @@ def header_to_json(header: Header) -> dict[str, Json]:
 
 _BORN = Life()
 _UNKNOWN = Provenance()
-_OPEN = Rights()
 _LISTS = ("sensitivity", "read", "write", "share", "freeze", "deny", "purposes")
 
 

@@ -6,13 +6,13 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from ..core.header import Rights, rights_from_json, rights_to_json
+from ..core.header import Header, Rights, rights_from_json, rights_to_json
 from ..core.payload import canonical
 from ..errors import Damaged
 
 __all__ = ["KnownRights", "code_of", "said_rights"]
 
-_DEFAULT = Rights()
+_DEFAULT = Header().rights
 
 
 def said_rights(rights: Rights) -> str:
