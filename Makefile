@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 PIP_FLAGS := --quiet --disable-pip-version-check
 BASE := .venv
 ALL := .venv-all
-EXTRAS := watch,http,onnx,e5,hnsw,govern,bench,crypt,postgres,dev
+EXTRAS := watch,http,onnx,e5,hnsw,govern,bench,crypt,postgres,time,dev
 
 .PHONY: demo test test-base test-all test-models check bench faults docs clean
 

@@ -21,8 +21,8 @@ LEVELS = {
     "train": 2,
     "govern": 3, "schedule": 3, "text": 3, "state": 3, "weights": 3,
     "memory": 4, "recipes": 4, "searching": 4, "intake": 4, "importing": 4, "results": 4, "settings": 4, "aio": 4,
-    "testing": 4, "parts": 4, "reading": 4, "writing": 4, "keeping": 4, "rights_desk": 4, "timeline": 4, "claims": 4, "rooms": 4,
-    "past": 4, "branching": 4, "verifying": 4,
+    "testing": 4, "parts": 4, "reading": 4, "writing": 4, "keeping": 4, "rights_desk": 4, "timeline": 4, "claims": 4,
+    "rooms": 4, "past": 4, "branching": 4, "verifying": 4,
     "measure": 5, "serve": 5,
     "__main__": 6,
 }  # fmt: skip

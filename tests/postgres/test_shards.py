@@ -17,7 +17,7 @@ from pinyon.core.cube import Draft
 from pinyon.core.payload import Text
 from pinyon.core.scope import Scope
 from pinyon.core.where import View
-from pinyon.errors import NotFound, StoreError
+from pinyon.errors import Busy, NotFound, StoreError
 from pinyon.store import Store, VectorRows
 from pinyon.store.postgres import (
     PostgresEngine,
@@ -139,6 +139,25 @@ def test_moving_what_is_not_there_is_refused(town: Town) -> None:
         move_bucket(town.engine, 9, "one")
     with pytest.raises(NotFound, match="no server 'four'"):
         move_space(town.engine, "red", "four")
+
+
+def test_a_move_that_was_cut_off_is_begun_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(self: object, seq: int) -> None:
+        raise KeyboardInterrupt
+
+    put(town, "red", "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("pinyon.store._pg_shards._Move._switch", cut)
+        with pytest.raises(KeyboardInterrupt):
+            move_space(town.engine, "red", "one")
+    assert texts(town, "red") == ["one"]
+    put(town, "red", "two")
+    with pytest.raises(Busy, match="being moved"):
+        town.engine.drop_vectors("f")
+    move_space(town.engine, "red", "one")
+    town.engine.drop_vectors("f")
+    assert texts(town, "red") == ["one", "two"]
+    assert town.store.check() == []
 
 
 def test_while_a_server_is_dead_its_spaces_say_so_and_others_go_on(town: Town) -> None:

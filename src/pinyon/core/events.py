@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 from .clock import micros
@@ -102,9 +103,16 @@ def chain_of(
     detail: Mapping[str, Json],
 ) -> str:
     """Return the chain value of an entry that follows `previous`."""
-    who = (actor.tenant, actor.user, actor.agent, actor.session)
-    parts = (previous, seq, micros(time), op, *who, space, cube, row, version, hash)
     said = canonical(dict(detail)) if detail else ""
     # No part holds a control character, so the joined text names its parts without doubt; "\x1e" stands for none.
-    text = "\x1f".join("\x1e" if part is None else str(part) for part in parts) + f"\x1f{said}"
+    text = (
+        f"{previous}\x1f{seq}\x1f{micros(time)}\x1f{op}\x1f{_walls(actor)}\x1f{space}\x1f{cube}\x1f{row}\x1f{version}"
+        f"\x1f{hash}\x1f{said}"
+    )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _walls(actor: Scope) -> str:
+    who = (actor.tenant, actor.user, actor.agent, actor.session)
+    return "\x1f".join("\x1e" if wall is None else wall for wall in who)

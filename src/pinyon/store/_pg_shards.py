@@ -61,7 +61,7 @@ def attach_server(engine: PostgresEngine, name: str, address: str) -> None:
     """Make another server known, so that parts of the store can be moved to it; attaching it again gives a new address.
 
     It needs the extension ``vector`` and a role that may make tables; the first server needs ``postgres_fdw``. The
-    password rests in the user mapping of the first server, where its owner can read it.
+    address with its password rests on the first server, where the owner of the tables can read it.
 
     Args:
         engine: The store.

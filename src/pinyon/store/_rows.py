@@ -82,6 +82,8 @@ def values_of(cube: Cube, rights: int) -> tuple[object, ...]:
     p, o = cube.header.provenance, cube.owner
     payload = cube.payload
     plain = isinstance(payload, Text) and payload.format == "text"
+    created = micros(cube.created)
+    moment = cube.header.life.valid_from
     return (
         cube.row,
         cube.id,
@@ -97,9 +99,9 @@ def values_of(cube: Cube, rights: int) -> tuple[object, ...]:
         p.position,
         p.speaker,
         p.source,
-        micros(cube.time),
-        micros(cube.created),
-        micros(cube.updated),
+        created if moment is None else micros(moment),
+        created,
+        created if cube.updated is cube.created else micros(cube.updated),
         cube.seq,
         rights,
         *dates_of(cube.header.life),

@@ -1,0 +1,220 @@
+"""Rights as a user of a memory gives and meets them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pinyon import Memory, Rights, Scope
+from pinyon.core.access import policy_from_json, policy_to_json
+from pinyon.errors import BadInput, Denied, NotFound
+from pinyon.govern import RedactionRule
+from pinyon.govern.rights import check_owner
+from pinyon.importing import import_stream
+from pinyon.testing import FixedClock
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory.open(":memory:", clock=FixedClock("2024-05-01T10:00"))
+
+
+def texts(memory: Memory, **who: str) -> list[str]:
+    return sorted(cube.text for cube in memory.list(**who).cubes)  # type: ignore[arg-type]
+
+
+def test_without_rules_walls_alone_hold(memory: Memory) -> None:
+    memory.add("Ann's", user="ann")
+    memory.add("everybody's")
+    assert texts(memory, user="ann") == ["Ann's", "everybody's"]
+    assert texts(memory, user="bob") == ["everybody's"]
+
+
+def test_a_ruled_space_denies_what_is_not_given(memory: Memory) -> None:
+    memory.rights.group("care", add=["user:ann"])
+    memory.rights.group("nurses", add=["group:care", "user:bob"])
+    memory.rights.grant(read=["group:nurses"], write=["group:care"], space="ward")
+    ward = memory.at(space="ward")
+    ward.at(user="ann").add("tea at four")
+    with pytest.raises(Denied, match="may be added"):
+        ward.at(user="bob").add("coffee")
+    with pytest.raises(Denied):
+        ward.add("shared by nobody in particular")
+    assert texts(ward, user="bob") == []  # Ann owns it, and nobody was given reach
+    memory.rights.grant(reach=["group:nurses"], space="ward")
+    assert texts(ward, user="bob") == ["tea at four"]
+    assert texts(ward, user="eve") == []
+    assert ward.at(user="eve").stats().by_space == {}
+
+
+def test_reading_is_not_writing(memory: Memory) -> None:
+    cube = memory.add("the plan", user="ann", rights=Rights(read=("user:bob",))).cubes[0]
+    bob = memory.at(user="bob")
+    assert bob.get(cube.id).text == "the plan"
+    for change in (
+        lambda: bob.update(cube.id, text="mine"),
+        lambda: bob.archive(cube.id),
+        lambda: bob.forget([cube.id]),
+        lambda: bob.rights.grant(cube.id, write=["user:bob"]),
+    ):
+        with pytest.raises(Denied):
+            change()
+    assert memory.get(cube.id, user="ann").version == 1
+    assert memory.at(user="ann").rights.decide(cube.id, "write", user="bob").rule == "default"
+    memory.at(user="ann").rights.grant(cube.id, write=["user:bob"])
+    assert bob.update(cube.id, text="ours").version == 3
+    memory.at(user="ann").rights.revoke(cube.id, read=["user:bob"], write=["user:bob"])
+    with pytest.raises(NotFound):
+        bob.get(cube.id)
+
+
+def test_purposes_bind_the_owner_too(memory: Memory) -> None:
+    memory.add("insulin", user="ann", rights=Rights(purposes=("care",)))
+    ann = memory.at(user="ann")
+    assert not ann.search("insulin").hits
+    assert not ann.search("insulin", purpose="marketing").hits
+    assert len(ann.search("insulin", purpose="care").hits) == 1
+    assert len(ann.at(purpose="care").list().cubes) == 1
+
+
+def test_times_open_and_close(memory: Memory) -> None:
+    clock = FixedClock("2024-05-01T08:59")
+    day = Memory.open(":memory:", clock=clock, user="ann")
+    day.add("office", rights=Rights(hours=(9 * 60, 17 * 60)))
+    day.add("embargo", rights=Rights(opens=datetime(2024, 5, 2, tzinfo=UTC)))
+    assert texts(day) == []
+    clock.advance(60)
+    assert texts(day) == ["office"]
+    assert [hit.cube.text for hit in day.search("office embargo").hits] == ["office"]
+    clock.advance(86_400)
+    assert texts(day) == ["embargo", "office"]
+
+
+def test_labels_close_with_the_first_clearance(memory: Memory) -> None:
+    memory.add("diagnosis", rights=Rights(sensitivity=("health",)))
+    assert texts(memory, user="bob") == ["diagnosis"]
+    memory.rights.clear("role:doctor", add=["health"])
+    assert texts(memory, user="bob") == []
+    memory.rights.role("doctor", add=["user:bob"])
+    assert texts(memory, user="bob") == ["diagnosis"]
+    memory.rights.clear("role:doctor", remove=["health"])
+    assert texts(memory, user="bob") == ["diagnosis"]  # nobody is cleared for anything: labels close nothing
+
+
+def test_administrators_alone_rule_once_there_is_one(memory: Memory) -> None:
+    memory.rights.role("admin", add=["user:root"], user="root")
+    for rule in (
+        lambda: memory.rights.group("care", add=["user:eve"], user="eve"),
+        lambda: memory.rights.grant(read=["user:eve"], user="eve"),
+        lambda: memory.rights.redact([], user="eve"),
+        lambda: memory.retain([], user="eve"),
+        lambda: memory.sweep(user="eve"),
+        lambda: list(memory.audit(user="eve")),
+        lambda: list(memory.rule_changes(user="eve")),
+    ):
+        with pytest.raises(Denied, match="administrators"):
+            rule()
+    memory.rights.group("care", add=["user:ann"], user="root")
+    changes = list(memory.rule_changes(user="root"))
+    assert [change.what.get("groups") for change in changes][-1] == "care"
+
+
+def test_closed_spaces_admit_owners_alone(memory: Memory) -> None:
+    memory.add("everybody's")
+    memory.rights.close_others()
+    memory.add("Ann's", user="ann")
+    assert texts(memory, user="ann") == ["Ann's"]
+    with pytest.raises(Denied):
+        memory.add("nobody's")
+    memory.rights.close_others(is_closed=False)
+    assert texts(memory, user="ann") == ["Ann's", "everybody's"]
+    memory.rights.grant(read=["user:ann"])
+    memory.rights.open_space()
+    assert texts(memory, user="bob") == ["everybody's"]
+
+
+def test_a_denial_beats_everything(memory: Memory) -> None:
+    cube = memory.add("secret", user="ann", rights=Rights(read=("*",), deny=("agent:spy",))).cubes[0]
+    assert memory.get(cube.id, user="bob").text == "secret"
+    with pytest.raises(NotFound):
+        memory.get(cube.id, user="ann", agent="spy")
+
+
+def test_what_is_made_of_several_is_no_wider_than_any(memory: Memory) -> None:
+    ann = memory.at(user="ann")
+    one = ann.add("a", rights=Rights(read=("user:bob", "user:eve"), sensitivity=("x",)), expires="2024-06-01").cubes[0]
+    two = ann.add("b", rights=Rights(read=("user:bob",), purposes=("care",), deny=("user:mallory",))).cubes[0]
+    made = ann.add("a and b", derived_from=[one.id, two.id], purpose="care").cubes[0]
+    rights = made.header.rights
+    assert (rights.read, rights.purposes, rights.deny, rights.sensitivity) == (
+        ("user:bob",), ("care",), ("user:mallory",), ("x",),
+    )  # fmt: skip
+    assert made.header.life.expires == datetime(2024, 6, 1, tzinfo=UTC)
+    assert {parent.id for parent in made.header.lineage.parents} == {one.id, two.id}
+    with pytest.raises(Denied, match="owner"):
+        check_owner(Scope(), [one])
+    check_owner(Scope(agent="bot"), [one])
+    ann.update(one.id, text="A")
+    assert ann.get(made.id, purpose="care").header.life.stale
+    assert made.id not in {c.id for c in ann.list(purpose="care").cubes}
+
+
+def test_rights_that_can_never_be_used_are_refused(memory: Memory) -> None:
+    ann = memory.at(user="ann")
+    with pytest.raises(BadInput, match="principal"):
+        ann.add("x", rights=Rights(read=("bob",)))
+    with pytest.raises(BadInput, match="close before they open"):
+        ann.add("x", rights=Rights(opens=datetime(2024, 2, 1, tzinfo=UTC), closes=datetime(2024, 1, 1, tzinfo=UTC)))
+    with pytest.raises(BadInput, match="minutes of a day"):
+        ann.add("x", rights=Rights(hours=(0, 2000)))
+    with pytest.raises(BadInput, match="no reach"):
+        ann.rights.grant(ann.add("y").cubes[0].id, reach=["user:bob"])
+    one = ann.add("a", rights=Rights(purposes=("care",))).cubes[0]
+    two = ann.add("b", rights=Rights(purposes=("law",))).cubes[0]
+    assert one != two
+    with pytest.raises(NotFound):
+        ann.add("c", derived_from=[one.id, two.id], purpose="care")
+
+
+def test_every_refusal_is_in_the_audit_and_no_content_is(tmp_path: Path) -> None:
+    with Memory.open(tmp_path / "m.db", audit="all") as memory:
+        cube = memory.add("the colour of Ann's door is vermilion", user="ann").cubes[0]
+        memory.search("vermilion door", user="ann")
+        with pytest.raises(NotFound):
+            memory.get(cube.id, user="eve")
+        memory.rights.grant(read=["user:ann"], write=["user:ann"], space="ward")
+        with pytest.raises(Denied):
+            memory.add("something vermilion", user="eve", space="ward")
+        lines = [entry.line for entry in memory.audit()]
+        assert [(line.action, line.allowed) for line in lines] == [
+            ("add", True), ("search", True), ("get", False), ("policy", True), ("add", False),
+        ]  # fmt: skip
+        assert "vermilion" not in repr(lines)
+    with Memory.open(tmp_path / "m.db") as memory:
+        assert memory.caller.parts.auditor.level == "all"
+        assert memory.verify().is_sound
+
+
+def test_a_policy_is_its_json_again(memory: Memory) -> None:
+    memory.rights.group("a", add=["user:x", "group:b"])
+    memory.rights.role("r", add=["*"])
+    memory.rights.clear("user:x", add=["l"])
+    policy = memory.rights.grant(read=["*"], reach=["role:r"], hours=(0, 60), purposes=["p"], opens="2024-01-01")
+    assert policy_from_json(policy_to_json(policy)) == policy  # type: ignore[arg-type]
+    assert memory.rights.policy().principals(Scope(user="x")) == {"*", "user:x", "group:a", "role:r"}
+
+
+def test_nothing_redacted_reaches_text_names_or_sources(memory: Memory) -> None:
+    memory.rights.redact([RedactionRule("email", "mask"), RedactionRule("card", "block")])
+    import_stream(memory, b"Write to bob@example.com.", "bob@example.com.txt")
+    import_stream(memory, b"Write to bob@example.com.", "bob@example.com.txt")
+    (cube,) = memory.list().cubes
+    assert "example.com" not in repr(cube)
+    with pytest.raises(BadInput, match="card"):
+        memory.add("4111 1111 1111 1111")
+    updated = memory.update(cube.id, text="now eve@example.com")
+    assert updated.text == "now [email]"
+    memory.rights.redact([])
+    assert memory.add("eve@example.com").cubes[0].text == "eve@example.com"
