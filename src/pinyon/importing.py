@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from .core.cube import Cube, check_metadata
 from .core.experience import Experience
 from .core.where import EVERY_STATE, LIVE_STATES
 from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource
-from .memory import Filters, Memory, Who, where_of
+from .memory import Filters, Memory, Who, engine_at, where_of
 from .results import Imported, SourceResult
 from .sources import Limits, Skipped, find, read_bytes, watch
 from .store import (
@@ -33,6 +34,7 @@ from .store import (
     restore_archive,
 )
 from .store import import_archive as take_archive
+from .store.migrate import Migrated, migrate
 
 __all__ = [
     "Importer",
@@ -41,6 +43,7 @@ __all__ = [
     "import_archive",
     "import_files",
     "import_stream",
+    "migrate_between",
     "restore",
     "watch_files",
 ]
@@ -329,6 +332,27 @@ def restore(memory: Memory, path: Path, *, limits: ArchiveLimits | None = None, 
     done = restore_archive(memory.store.engine, path, limits=limits, progress=progress)
     memory.adopt(())  # tells the index's background work
     return done
+
+
+def migrate_between(
+    source: str | Path, target: str | Path, progress: Callable[[int, int], None] | None = None
+) -> Migrated:
+    """Copy a whole memory from one file or server into another one that is empty, and compare every hash.
+
+    For whoever runs the store: nobody's rights are asked. A migration that was cut off goes on where it was; let nobody
+    write meanwhile.
+
+    Args:
+        source: Path or address of what is copied.
+        target: Path or address, empty or the beginning of the source.
+        progress: Told the entries of the journal that are there, and that there are.
+
+    Raises:
+        Conflict: The target holds something else.
+        Damaged: The copy is not what the source is.
+    """
+    with closing(engine_at(source)) as old, closing(engine_at(target)) as new:
+        return migrate(old, new, progress=progress)
 
 
 def _check_target(path: Path) -> None:

@@ -28,7 +28,7 @@ from .store.sqlite import Durability
 from .timeline import Timeline
 from .verifying import Problem, Progress, Verified, repair, verify
 
-__all__ = ["Filters", "Memory", "Who", "where_of"]
+__all__ = ["Filters", "Memory", "Who", "engine_at", "is_server", "where_of"]
 
 
 class Memory(Timeline):
@@ -64,8 +64,8 @@ class Memory(Timeline):
         """Open a memory, making it when it is not there.
 
         Args:
-            path: A file, a folder (then ``memory.db`` in it), an address (``sqlite:///notes.db``), or ``":memory:"``
-                for one that goes with the process.
+            path: A file, a folder (then ``memory.db`` in it), an address (``sqlite:///notes.db``,
+                ``postgresql://user@host/database``), or ``":memory:"`` for one that goes with the process.
             embedder: An embedder, its short name (``static``, ``minilm``, ``e5``, ``hf:<id>`` …), or None for the one
                 the memory was made with, at first the static one that comes with pinyon. With another one than before,
                 searches go on with the old vectors while a background job makes the new ones.
@@ -107,6 +107,11 @@ class Memory(Timeline):
             if key is not None:
                 raise BadInput("a memory in memory has no file to encrypt", hint="give a path, or no key")
             return cls(Caller(make(MemoryEngine(), None))).at(**who)
+        if is_server(path):
+            if key is not None:
+                raise BadInput("a server keeps its own files", hint="encrypt its disk; a key is for a memory in a file")
+            server = _server(os.fspath(path))
+            return cls(Caller(make(server, _cache_of(server)))).at(**who)
         file = _file_of(path)
         if key is None:
             return cls(Caller(make(SqliteEngine(file, durability=durability), _index_of(file)))).at(**who)
@@ -290,6 +295,27 @@ def _room(make: Callable[..., Parts], durability: Durability, root: Parts, room:
     return make(engine, _index_of(room.path), keys=room.keys, root=root)
 
 
+def engine_at(path: str | os.PathLike[str]) -> Engine:
+    """Return the store at a path or address, made when it is not there; close it when you are done."""
+    return _server(os.fspath(path)) if is_server(path) else SqliteEngine(_file_of(path))
+
+
+def is_server(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is the address of a database server."""
+    return os.fspath(path).partition("://")[0] in ("postgresql", "postgres")
+
+
+def _server(address: str) -> Engine:
+    from .store.postgres import PostgresEngine  # half a hundred modules that a file needs none of
+
+    return PostgresEngine(address)
+
+
+def _cache_of(engine: Engine) -> Path:
+    """Return where the index of a server's memory is kept on this machine; it can be made again."""
+    return Path("~/.cache/pinyon").expanduser() / f"{engine.identity}.index"
+
+
 def _index_of(file: Path) -> Path:
     return file.with_name(file.name + ".index")
 
@@ -300,7 +326,9 @@ def _file_of(path: str | os.PathLike[str]) -> Path:
     scheme, found, rest = text.partition("://")
     if found:
         if scheme != "sqlite":
-            raise BadInput(f"there is no store for {scheme!r} addresses", hint="give a path, or sqlite:///notes.db")
+            raise BadInput(
+                f"there is no store for {scheme!r} addresses", hint="give a path, sqlite:///… or postgresql://…"
+            )
         text = rest.removeprefix("/")  # three slashes before a relative path, four before an absolute one
     if not text.strip() or "\x00" in text:
         raise BadInput(f"{text!r} cannot be a path", hint="give the name of a file")

@@ -42,6 +42,7 @@ UNDERSTOOD = {  # parameters of Python that stand for others in the table
     "functions",  # for programs
     "key",  # --key-file and PINYON_KEY
     "new",  # --new-key-file
+    "source",  # --path
     "path",  # --path
     "work",  # for programs
     "stop",  # the end of the program

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from ..govern.receipts import receipt_from_json, receipt_to_json
     from ..govern.redact import RedactionRule
     from ..govern.retention import Rule, rules_to_json
-    from ..importing import Importer, export, export_everything, import_files, import_stream, restore, watch_files
+    from ..importing import (
+        Importer,
+        export,
+        export_everything,
+        import_files,
+        import_stream,
+        migrate_between,
+        restore,
+        watch_files,
+    )
     from ..memory import Memory
     from ..models.choose import embedder_from, generator_from
     from ..results import Imported, SourceResult
@@ -59,6 +68,7 @@ __all__ = [
     "import_stream",
     "instant",
     "load_settings",
+    "migrate_between",
     "new_key",
     "policy_to_json",
     "read_key",
@@ -74,6 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "migrate_between": "..importing",
     "RedactionRule": "..govern.redact",
     "receipt_from_json": "..govern.receipts",
     "verified_to_json": "..verifying",

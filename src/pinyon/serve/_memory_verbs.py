@@ -144,6 +144,10 @@ def _export(memory: Memory, given: Given) -> Exported:
     return Exported(str(path), _later.export(memory, path, where=given.where()))
 
 
+def _elsewhere(_memory: Memory, _given: Given) -> None:
+    raise BadInput("a memory is migrated while it is closed", hint="use pinyon.importing.migrate_between")
+
+
 def _stats(memory: Memory, _: Given) -> Stats:
     return memory.stats()
 
@@ -341,6 +345,16 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         ),
         ("pinyon.importing:export", "pinyon.importing:export_everything"),
         _export,
+    ),
+    Verb(
+        "migrate",
+        "Copy the whole memory into another file or onto a server, and compare every hash.",
+        "Everything goes along, whoever owns it: versions, journal, vectors, audit, jobs. What was cut off goes on"
+        " where it was. The target must be empty, or the beginning of this memory; let nobody write meanwhile.",
+        ("pinyon migrate postgresql://pinyon@db.example/notes", "pinyon migrate copy.db"),
+        (Parameter("target", "File or address that it goes to", "text", "argument", is_required=True),),
+        ("pinyon.importing:migrate_between",),
+        _elsewhere,
     ),
     Verb(
         "stats",

@@ -69,10 +69,26 @@ class _Call:
         return Screen(bool(self.common["is_json"]), bool(self.common["is_plain"]))
 
     @property
+    def address(self) -> str | None:
+        """Address of the server that holds the memory; None when it is a file."""
+        place: str = self.common["at_path"] or self.settings.path
+        return place if _is_address(place) else None
+
+    @property
     def path(self) -> Path:
         """File of the memory."""
         path = Path(self.common["at_path"] or self.settings.path).expanduser()
         return path / "memory.db" if path.is_dir() else path
+
+    def place(self) -> str:
+        """Return the address or the file of a memory that is there.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        if self.address is None and not self.path.exists():
+            raise NotFound(f"there is no memory at {str(self.path)!r}", hint='`pinyon add "…"` makes one')
+        return self.address or str(self.path)
 
     def key(self) -> str | bytes | None:
         """Return the key of an encrypted memory, as it is given or set; None when neither is."""
@@ -86,20 +102,24 @@ class _Call:
             NotFound: It is not there, and the verb makes none.
         """
         settings, path = self.settings, self.path
-        if not self.verb.can_create and not path.exists():
+        if self.address is None and not self.verb.can_create and not path.exists():
             raise NotFound(f"there is no memory at {str(path)!r}", hint='`pinyon add "…"` makes one')
         if settings.durability not in _DURABILITIES:
             raise BadInput(f"the durability {settings.durability!r} is not known", hint="set it to full or normal")
         who = {"space": settings.space, "user": settings.user, "agent": settings.agent}
         who.update({name: self.common[dest] for dest, name in SCOPE_OPTIONS.items() if self.common[dest] is not None})
         return _later.Memory.open(
-            path,
+            self.address or path,
             embedder=self.common["embedder"] or settings.embedder,
             api_key=settings.api_key,
             key=self.key(),
             durability="normal" if settings.durability == "normal" else "full",
             **who,  # type: ignore[arg-type]  # names of Who
         )
+
+
+def _is_address(place: str) -> bool:
+    return place.partition("://")[0] in ("postgresql", "postgres")
 
 
 def perform(verb: Verb, **values: Any) -> int:
@@ -333,6 +353,25 @@ def _run_shred(call: _Call) -> int:
     return _run_and_show(call)
 
 
+def _run_migrate(call: _Call) -> int:
+    source, screen, target = call.place(), call.screen, str(call.values["target"])
+    if not _is_address(target):
+        target = str(Path(target).expanduser())
+    with screen.bar("entries") as progress:
+        seen = 0
+
+        def tell(done: int, _total: int) -> None:
+            nonlocal seen
+            if progress is not None:
+                progress(done - seen)
+            seen = done
+
+        done = _later.migrate_between(source, target, tell)
+    data: dict[str, Any] = {"entries": done.entries, "cubes": done.cubes, "chain": done.chain}
+    screen.show(Shown(data, (f"{done.cubes} memories with {done.entries} entries of the journal, verified by hash",)))
+    return 0
+
+
 def _run_doctor(call: _Call) -> int:
     screen = call.screen
     if screen.is_lively:
@@ -355,6 +394,7 @@ _FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
     "decrypt": _run_decrypt,
     "rekey": _run_rekey,
     "new-key": _run_new_key,
+    "migrate": _run_migrate,
     "shred": _run_shred,
 }
 """Verbs that talk with the terminal while they run; all others are run and shown."""
