@@ -101,7 +101,7 @@ class Transaction(Protocol):
 
 
 class Engine(Protocol):
-    """Rows in transactions; `SqliteEngine` and `MemoryEngine` are the two of them.
+    """Rows in transactions; `SqliteEngine`, `EncryptedEngine`, `MemoryEngine` and `PostgresEngine` are such.
 
     Attributes:
         identity: Names this store for good, so that derived files know whose they are.
