@@ -73,6 +73,10 @@ class Walk(RuleBasedStateMachine):
         self.clock = FixedClock("2024-05-01T12:00")
         self.ids: list[str] = []
         self.worlds: dict[int, tuple[int, dict[int, Cube]]] = {0: (0, {})}  # after an entry: its time, every cube
+        self.bring_blobs()
+
+    def bring_blobs(self) -> None:
+        """Put the bytes that payloads may name; what nobody names any more goes with the last cube that named it."""
         for store in self.both():
             for data in BLOBS:
                 store.engine.blobs.put(data)
@@ -104,6 +108,7 @@ class Walk(RuleBasedStateMachine):
 
     def do(self, step: Callable[[Store], list[Cube]]) -> list[Cube]:
         """Take the same step on both, which both refuse in the same words or do alike; refused ones leave no trace."""
+        self.bring_blobs()
         answers: list[object] = []
         cubes: list[Cube] = []
         before = self.memory.engine.head()
