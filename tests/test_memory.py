@@ -305,6 +305,6 @@ def test_an_address_names_a_file(tmp_path: Path) -> None:
     with Memory.open(f"sqlite:///{tmp_path}/a.db") as memory:
         memory.add("x")
     assert (tmp_path / "a.db").exists()
-    for wrong in ("postgres://host/db", "", " ", "a\x00b"):
+    for wrong in ("mysql://host/db", "", " ", "a\x00b"):
         with pytest.raises(BadInput):
             Memory.open(wrong)
