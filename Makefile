@@ -6,7 +6,7 @@ BASE := .venv
 ALL := .venv-all
 EXTRAS := watch,http,onnx,e5,hnsw,govern,bench,crypt,postgres,time,dev
 
-.PHONY: demo test test-base test-all test-models check bench faults docs clean
+.PHONY: demo test test-base test-all test-models check bench measure-small measure-full leaderboard faults docs clean
 
 demo: $(BASE)/.installed  ## real text remembered and found again, offline
 	$(BASE)/bin/pinyon demo
@@ -32,6 +32,15 @@ check: $(ALL)/.installed  ## format, lint, types, docs fresh, tests
 bench: $(ALL)/.installed  ## speed and quality, printed as tables beside controls and rivals
 	$(ALL)/bin/python benchmarks/retrieval.py
 	$(ALL)/bin/python benchmarks/speed.py --plot benchmarks/results/speed.png
+
+measure-small: $(ALL)/.installed  ## a sample of every measure on pinyon and controls: ten minutes on two cores
+	$(ALL)/bin/python benchmarks/measure.py --small
+
+measure-full: $(ALL)/.installed  ## every measure whole; also the rivals that benchmarks/rivals.py has made
+	$(ALL)/bin/python benchmarks/measure.py --full
+
+leaderboard: $(ALL)/.installed  ## write docs/leaderboard.md and its page from the committed results
+	$(ALL)/bin/python benchmarks/measure.py --leaderboard
 
 faults: $(ALL)/.installed  ## 200 killed processes, a minute of four writers and four readers
 	$(ALL)/bin/python benchmarks/faults.py --trials 200 --seconds 60

@@ -6,6 +6,7 @@ Tables go to standard output as Markdown, progress to standard error, every ques
     python benchmarks/retrieval.py
     python benchmarks/retrieval.py --only locomo
     python benchmarks/retrieval.py --only crossvalidate
+    python benchmarks/retrieval.py --only rerank
     python benchmarks/retrieval.py --only ask
     python benchmarks/retrieval.py --only chunks
     python benchmarks/retrieval.py --only variants
@@ -48,8 +49,9 @@ from pinyon.measure import (
     variants_table,
 )
 from pinyon.measure.base import surroundings
+from pinyon.measure.learn import learn_weights
 
-STUDIES = ("ask", "crossvalidate", "chunks", "variants")  # of the ranking itself; only when asked for
+STUDIES = ("ask", "crossvalidate", "rerank", "chunks", "variants")  # of the ranking itself; only when asked for
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -103,6 +105,17 @@ def run_crossvalidation(data: Path) -> dict[str, Any]:
         result = cross_validate(locomo(path), progress=bar.update)
     print(result.to_markdown(), flush=True)
     return asdict(result)
+
+
+def run_rerank(data: Path) -> dict[str, Any]:
+    """Print the weights of the second look, and what weights that never saw a conversation find in it."""
+    path = found(data, SUBJECTS[0])
+    if path is None:
+        raise SystemExit("the second look learns from LoCoMo in the data folder")
+    with tqdm(desc="second look", unit="q", file=sys.stderr, leave=False) as bar:
+        learned = learn_weights(locomo(path), progress=bar.update)
+    print(learned.to_markdown(), flush=True)
+    return asdict(learned)
 
 
 def run_ask(data: Path) -> dict[str, float]:
@@ -200,6 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{subject.name}: no {subject.where} in the data folder, left out\n", file=sys.stderr)
         if "crossvalidate" in wanted:
             out["crossvalidation"] = run_crossvalidation(options.data)
+        if "rerank" in wanted:
+            out["rerank"] = run_rerank(options.data)
         if "ask" in wanted:
             out["ask"] = run_ask(options.data)
         if "chunks" in wanted:

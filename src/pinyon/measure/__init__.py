@@ -3,46 +3,98 @@
 from .base import Corpus, Item, Metric, Question, Report, Room, compare
 from .chunks import ChunkSize, chunk_sizes, chunk_table
 from .crossvalidate import CrossValidation, Fold, cross_validate
+from .desk import Measured, measured, write_report
+from .html import page
+from .leaderboard import leaderboard_html, leaderboard_markdown, pack_results
 from .locomo import locomo, locomo_merged, read_locomo, run_locomo, run_locomo_merged
+from .locomo_recall import LoCoMo
+from .needles import Haystack, Needle, Needles, haystack
 from .passages import hotpot, passages, squad, squad_articles
+from .registry import MEASURES, NOWHERE, SUBJECTS, Known, Places, measure_called, subject_called
+from .report import compared, summary
 from .retrieval import CONTROLS, KS, run_corpus
+from .runner import read_reports, run
+from .session import ItemLog, Logged, Measure, MeasureBudget
 from .stats import Interval, bootstrap, difference, median, wilson
+from .subject import Context, Held, Passage, Ranked, Subject
+from .subjects import BM25, Dense, FullContext, Hybrid, LastTokens, PinyonMemory, Random, Rival, Server
 from .variants import VARIANTS, Trial, Variant, try_variants, variants_table
 
 __all__ = [
+    "BM25",
     "CONTROLS",
     "KS",
+    "MEASURES",
+    "NOWHERE",
+    "SUBJECTS",
     "VARIANTS",
     "ChunkSize",
+    "Context",
     "Corpus",
     "CrossValidation",
+    "Dense",
     "Fold",
+    "FullContext",
+    "Haystack",
+    "Held",
+    "Hybrid",
     "Interval",
     "Item",
+    "ItemLog",
+    "Known",
+    "LastTokens",
+    "LoCoMo",
+    "Logged",
+    "Measure",
+    "MeasureBudget",
+    "Measured",
     "Metric",
+    "Needle",
+    "Needles",
+    "Passage",
+    "PinyonMemory",
+    "Places",
     "Question",
+    "Random",
+    "Ranked",
     "Report",
+    "Rival",
     "Room",
+    "Server",
+    "Subject",
     "Trial",
     "Variant",
     "bootstrap",
     "chunk_sizes",
     "chunk_table",
     "compare",
+    "compared",
     "cross_validate",
     "difference",
+    "haystack",
     "hotpot",
+    "leaderboard_html",
+    "leaderboard_markdown",
     "locomo",
     "locomo_merged",
+    "measure_called",
+    "measured",
     "median",
+    "pack_results",
+    "page",
     "passages",
     "read_locomo",
+    "read_reports",
+    "run",
     "run_corpus",
     "run_locomo",
     "run_locomo_merged",
     "squad",
     "squad_articles",
+    "subject_called",
+    "summary",
     "try_variants",
     "variants_table",
     "wilson",
+    "write_report",
 ]

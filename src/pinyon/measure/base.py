@@ -6,15 +6,20 @@ import json
 import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, cast
 
 from ..core.cube import Cube
 from ..core.experience import Experience
 from ..core.payload import Json
+from ..errors import BadInput
 from .stats import Interval, bootstrap, median, percentile
 
-__all__ = ["Corpus", "Item", "Metric", "Question", "Report", "Room", "compare", "recall_metrics", "surroundings"]
+__all__ = [
+    "OVERALL", "Corpus", "Item", "Metric", "Question", "Report", "Room", "compare", "metric", "recall_metrics",
+    "surroundings",
+]  # fmt: skip
 
 OVERALL = "overall"
 _VERSIONS = ("pinyon", "numpy", "tokenizers", "wordllama", "PyStemmer")
@@ -138,6 +143,16 @@ class Report:
         versions: Of the packages that matter.
         items: One a question.
         notes: Plain sentences on what the numbers mean.
+        when: Day on which it was measured, as 2026-01-31.
+        seed: Of every random choice.
+        add_ms: Milliseconds to add one passage, on average.
+        tokens: Tokens of a recalled context, on average; 0 when none was recalled.
+        memory_bytes: Growth of the subject's process.
+        disk_bytes: Files that the subject wrote.
+        failed: Items at which the subject failed; they count as not found.
+        skipped: Items that could not be asked, because their data are malformed.
+        left_over: Items that were not asked, because the time was over.
+        error: Last words of a subject that failed as a whole; empty when all is well.
     """
 
     name: str
@@ -153,6 +168,16 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     items: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
+    when: str = ""
+    seed: int = 0
+    add_ms: float = 0.0
+    tokens: float = 0.0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    failed: int = 0
+    skipped: int = 0
+    left_over: int = 0
+    error: str = ""
 
     def value(self, name: str, group: str = OVERALL) -> float:
         """Return one number.
@@ -169,6 +194,27 @@ class Report:
         """Return everything as a JSON object."""
         plain: dict[str, Json] = json.loads(json.dumps(asdict(self)))
         return plain
+
+    @classmethod
+    def from_json(cls, data: object) -> Report:
+        """Return a report as `to_json` wrote it.
+
+        Raises:
+            BadInput: It is none.
+        """
+        try:
+            read = dict(cast("Mapping[str, Any]", data))  # checked field by field below
+            metrics = tuple(Metric(**metric) for metric in read.pop("metrics"))
+            items = tuple(Item(**{**item, "ranks": tuple(item["ranks"])}) for item in read.pop("items", ()))
+            return cls(**{**read, "metrics": metrics, "items": items, "notes": tuple(read.get("notes", ()))})
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise BadInput(
+                f"this is no report of a measurement: {error}", hint="give a file that measure wrote"
+            ) from error
+
+    def without_items(self) -> Report:
+        """Return the same numbers without the questions, which the licences of most question sets keep private."""
+        return replace(self, items=())
 
     def to_markdown(self) -> str:
         """Return a table: one row a group of questions, one column a metric, in per cent with the interval."""
@@ -197,7 +243,7 @@ def recall_metrics(items: Sequence[Item], ks: Sequence[int], *, seed: int = 0) -
     if len(groups) == 2:  # a single category says the same twice
         groups = {OVERALL: groups[OVERALL]}
     return tuple(
-        _metric(f"recall@{k}", group, bootstrap([item.recall(k) for item in members], seed=seed))
+        metric(f"recall@{k}", group, bootstrap([item.recall(k) for item in members], seed=seed))
         for group, members in groups.items()
         for k in ks
     )
@@ -232,7 +278,14 @@ def surroundings() -> tuple[str, dict[str, str]]:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}", found
 
 
-def _metric(name: str, group: str, found: Interval) -> Metric:
+def metric(name: str, group: str, found: Interval) -> Metric:
+    """Return a number as a report holds it.
+
+    Args:
+        name: What it is, as ``recall@10``.
+        group: Kind of question, or ``overall``.
+        found: The number with its interval.
+    """
     return Metric(name, group, found.value, found.low, found.high, found.n)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,10 @@ from ..models import Embedder
 from .base import Corpus, Question, Report, Room
 from .retrieval import KS, run_corpus
 
-__all__ = ["CATEGORIES", "locomo", "locomo_merged", "read_locomo", "run_locomo", "run_locomo_merged"]
+__all__ = [
+    "CATEGORIES", "conversation_of", "locomo", "locomo_merged", "question_of", "read_locomo", "run_locomo",
+    "run_locomo_merged",
+]  # fmt: skip
 
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
 """By the id in the file, as the authors' own code has them; several published harnesses permute them."""
@@ -105,12 +108,44 @@ def _names(cube: Cube) -> tuple[str, ...]:
     return (name,) if isinstance(name, str) else ()
 
 
-def _talk(sample: Mapping[str, Any]) -> _Talk:  # the file's own JSON
+def conversation_of(sample: Mapping[str, Any]) -> tuple[Conversation, ...]:  # the file's own JSON
+    """Return the sessions of one sample; each turn's metadata name it as evidence does.
+
+    Raises:
+        ValueError: A turn or a date is malformed; KeyError and TypeError where something is missing.
+    """
     name, talk = str(sample["sample_id"]), sample["conversation"]
     numbers = sorted(int(key[8:]) for key in talk if re.fullmatch(r"session_\d+", key))
-    sessions = tuple(_session(name, number, talk) for number in numbers if talk[f"session_{number}"])
+    return tuple(_session(name, number, talk) for number in numbers if talk[f"session_{number}"])
+
+
+def question_of(name: str, asked: Mapping[str, Any], there: Set[str]) -> Question | None:
+    """Return a question, or None when no turn that exists is named as its evidence.
+
+    Args:
+        name: Of the conversation.
+        asked: The file's own JSON.
+        there: Turns that exist.
+
+    Raises:
+        ValueError: It is malformed; KeyError and TypeError where something is missing.
+    """
+    said = " ".join(map(str, asked.get("evidence", ())))
+    wanted = dict.fromkeys(f"{name}/D{int(a)}:{int(b)}" for a, b in _EVIDENCE.findall(said))
+    evidence = tuple(one for one in wanted if one in there)
+    if not evidence:
+        return None
+    category = int(asked["category"])
+    answer = str(asked.get("answer", asked.get("adversarial_answer", "")))
+    text = " ".join(str(asked["question"]).split())
+    return Question(text, evidence, CATEGORIES[category], answer, is_counted=category != 5)
+
+
+def _talk(sample: Mapping[str, Any]) -> _Talk:
+    name, sessions = str(sample["sample_id"]), conversation_of(sample)
     there = {str(turn.metadata["evidence"]) for session in sessions for turn in session.turns}
-    return _Talk(name, sessions, tuple(_questions(name, sample["qa"], there)))
+    found = (question_of(name, asked, there) for asked in sample["qa"])
+    return _Talk(name, sessions, tuple(question for question in found if question is not None))
 
 
 def _session(name: str, number: int, talk: Mapping[str, Any]) -> Conversation:
@@ -132,16 +167,3 @@ def _qualified(name: str, dia: str) -> str:
     if found is None:
         raise ValueError(f"{dia!r} names no turn")
     return f"{name}/D{int(found[1])}:{int(found[2])}"
-
-
-def _questions(name: str, asked: Sequence[Mapping[str, Any]], there: set[str]) -> Iterator[Question]:
-    for qa in asked:
-        said = " ".join(map(str, qa.get("evidence", ())))
-        wanted = dict.fromkeys(f"{name}/D{int(a)}:{int(b)}" for a, b in _EVIDENCE.findall(said))
-        evidence = tuple(one for one in wanted if one in there)
-        if not evidence:
-            continue
-        category = int(qa["category"])
-        answer = str(qa.get("answer", qa.get("adversarial_answer", "")))
-        text = " ".join(str(qa["question"]).split())
-        yield Question(text, evidence, CATEGORIES[category], answer, is_counted=category != 5)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..errors import BadInput
-from ..index import FuseConfig, IndexConfig, LexicalConfig
+from ..index import FuseConfig, IndexConfig, LexicalConfig, RerankConfig
 from ..memory import Memory
 from ..models import Embedder
 from .base import Corpus, Item, Question, Report, recall_metrics, surroundings, timings
@@ -15,16 +15,20 @@ __all__ = ["CONTROLS", "KS", "run_corpus"]
 
 KS = (1, 5, 10, 20, 50)
 _ALONE = 1000.0  # weight at which the other leg only breaks ties: its share of the sum is at most a thousandth
+_NO_SECOND_LOOK = RerankConfig(pool=0)
 
 CONTROLS: dict[str, IndexConfig] = {
     "BM25 of the turn or chunk": IndexConfig(
-        LexicalConfig(window1=0.0, window2=0.0, section=0.0), FuseConfig(dense=0.0, speaker=0.0)
+        LexicalConfig(window1=0.0, window2=0.0, section=0.0), FuseConfig(dense=0.0, speaker=0.0), rerank=_NO_SECOND_LOOK
     ),
     "dense alone": IndexConfig(
-        LexicalConfig(window1=0.0, window2=0.0, section=0.0), FuseConfig(dense=_ALONE, speaker=0.0)
+        LexicalConfig(window1=0.0, window2=0.0, section=0.0),
+        FuseConfig(dense=_ALONE, speaker=0.0),
+        rerank=_NO_SECOND_LOOK,
     ),
+    "the first sum alone": IndexConfig(rerank=_NO_SECOND_LOOK),
 }
-"""Single legs, through the same index, text and questions."""
+"""Single legs and their sum, through the same index, text and questions."""
 
 
 def run_corpus(

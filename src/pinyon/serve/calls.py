@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -372,6 +372,13 @@ def _run_migrate(call: _Call) -> int:
     return 0
 
 
+def _run_measure(call: _Call) -> int:
+    with call.screen.bar("items") as progress:
+        result = call.verb.run(cast("Memory", None), call.values, progress)  # it opens no memory
+    call.screen.show(result)
+    return FAILED if isinstance(result, Shown) and not result.is_good else 0
+
+
 def _run_doctor(call: _Call) -> int:
     screen = call.screen
     if screen.is_lively:
@@ -395,6 +402,7 @@ _FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
     "rekey": _run_rekey,
     "new-key": _run_new_key,
     "migrate": _run_migrate,
+    "measure": _run_measure,
     "shred": _run_shred,
 }
 """Verbs that talk with the terminal while they run; all others are run and shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._keep_verbs import KEEP_VERBS
+from ._measure_verbs import MEASURE_VERBS
 from ._memory_verbs import MEMORY_VERBS
 from ._rights_verbs import RIGHTS_VERBS
 from ._time_verbs import TIME_VERBS
@@ -11,5 +12,5 @@ from .verb import FILTERS, SCOPE, Given, Parameter, Role, Sort, Verb
 
 __all__ = ["FILTERS", "SCOPE", "VERBS", "Given", "Parameter", "Role", "Sort", "Verb"]
 
-VERBS: tuple[Verb, ...] = (*MEMORY_VERBS, *TIME_VERBS, *KEEP_VERBS, *RIGHTS_VERBS, *VAULT_VERBS)
+VERBS: tuple[Verb, ...] = (*MEMORY_VERBS, *TIME_VERBS, *KEEP_VERBS, *RIGHTS_VERBS, *VAULT_VERBS, *MEASURE_VERBS)
 """Every verb, in the order in which help shows them."""

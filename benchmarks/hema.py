@@ -1,0 +1,365 @@
+"""HEMA against every item of its specification, each with its limit and whether it holds.
+
+Items: 1 exact invariants (the tests), 2 planted facts, 3 LoCoMo, 4 forgetting, 5 two-level summaries; item 6, a small
+model that reads the prompts, is optional and not run. Vectors are those of MiniLM where it is installed, else the
+static ones; the limits of items 2 and 3 were set for MiniLM. Dialogues and LoCoMo are read from the folder that
+PINYON_DATA names; without it, items 2, 4 and 5 take the Python reference for filler and item 3 is left out.
+
+    python benchmarks/hema.py [--only 1 2 3 4 5] [--embedder static]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pinyon.core.experience import Turn
+from pinyon.errors import MissingExtra
+from pinyon.index import Analyzer
+from pinyon.measure import read_locomo
+from pinyon.measure.base import surroundings
+from pinyon.measure.hema_memory import HemaMemory, HemaOverMemory
+from pinyon.measure.planted import Planted, PlantedTalk, planted_talk, read_filler, reference_filler
+from pinyon.measure.session import ItemLog, MeasureBudget
+from pinyon.measure.stats import bootstrap
+from pinyon.measure.subject import Context, Passage, Subject
+from pinyon.measure.subjects import BM25, FullContext, LastTokens
+from pinyon.models import Embedder, MiniLM, StaticEmbedder, StaticTokenCounter
+from pinyon.text._hema_compact import Compact, CompactRules
+from pinyon.text.hema import Forgetting, Hema, HemaConfig, VectorMemory
+from pinyon.text.summarize import ExtractiveSummarizer
+
+ROOT = Path(__file__).parent.parent
+NEVER = Forgetting(period=None)
+ANCHORS = "Kestrel Borealis Marzipan Quillon Verdigris Tamarind Obsidian Calliope Zephyrine Halcyon".split()
+ANCHORED = (
+    "The {anchor} plan is still our main theme.",
+    "Let us get back to {anchor} and its budget.",
+    "Everyone in the team worries about {anchor}.",
+)
+INVARIANTS = (
+    ("1a prompt ≤ budget, 5,000 histories", "test_a_prompt_never_exceeds_its_budget_in_five_thousand_histories"),
+    ("1b no bound: every chunk once, in order", "test_without_a_bound_every_chunk_is_there_once_and_in_order"),
+    ("1c search = brute force to 1e-6", "test_the_search_equals_brute_force"),
+    ("1d N ← (N + 100) · 0.995 ± 1, 30,000 turns", "test_the_store_follows_its_closed_form_over_thirty_thousand_turns"),
+    ("1e oldest first without decay and bonus", "test_without_decay_and_bonus_the_oldest_go_first"),
+    ("1e retrieved outlive their equals; as printed not", "test_a_retrieved_chunk_outlives_its_equal_as_intended_and"),
+    ("1f pinned chunks survive", "test_pinned_chunks_survive"),
+    ("1g save and load: same prompt", "test_saving_and_loading_gives_the_same_next_prompt_byte_for_byte"),
+    ("1h no chunk finds itself", "test_no_chunk_finds_itself_in_its_own_turn"),
+)
+
+
+class Cached:
+    """An embedder that keeps what it has embedded, in memory and in a file."""
+
+    def __init__(self, inner: Embedder, file: Path | None) -> None:
+        self._inner = inner
+        self._file = file
+        self._rows: dict[str, NDArray[np.float32]] = {}
+        if file is not None and file.exists():
+            with np.load(file) as held:
+                self._rows = dict(zip(held["keys"].tolist(), held["rows"], strict=True))
+
+    fingerprint = property(lambda self: self._inner.fingerprint)
+    dimensions = property(lambda self: self._inner.dimensions)
+    is_instant = True
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        keys = [hashlib.sha256(text.encode()).hexdigest()[:24] for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._rows}
+        if missing:
+            self._rows.update(zip(missing, self._inner.embed(list(missing.values())), strict=True))
+        return np.stack([self._rows[key] for key in keys]) if keys else np.zeros((0, self.dimensions), np.float32)
+
+    def embed_query(self, question: str) -> NDArray[np.float32]:
+        return self.embed([question])[0]
+
+    def save(self) -> None:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(self._file, keys=np.array(list(self._rows)), rows=np.stack(list(self._rows.values())))
+
+
+class StreamingRag(BM25):
+    """The five best turns by BM25, whatever the budget would hold."""
+
+    def __init__(self) -> None:
+        super().__init__(name="5 BM25 turns")
+
+    def recall(self, space: str, question: str, budget_tokens: int) -> Context:
+        found = self.search(space, question, 5)
+        return self.kept.packed(space, [hit.id for hit in found], budget_tokens)
+
+
+def show(item: str, found: str, limit: str, holds: bool | None) -> None:
+    """Print one line of the table."""
+    said = "" if holds is None else "holds" if holds else "MISSED"
+    print(f"| {item} | {found} | {limit} | {said} |", flush=True)
+
+
+def percent(shares: Sequence[float]) -> str:
+    at = bootstrap(list(shares))
+    return f"{100 * at.value:.1f} % [{100 * at.low:.1f}, {100 * at.high:.1f}]"
+
+
+# --- 1 -------------------------------------------------------------------------------------------------------------
+
+
+def invariants() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", str(ROOT / "tests" / "text" / "test_hema.py")]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    for title, test in INVARIANTS:
+        outcomes = [line.split()[0] for line in said if f"::{test}" in line]
+        show(title, f"{outcomes.count('PASSED')} of {len(outcomes)} tests", "all", set(outcomes) == {"PASSED"})
+
+
+# --- 2 -------------------------------------------------------------------------------------------------------------
+
+
+def planted(filler: Sequence[str], embedder: Embedder) -> None:
+    cut = {f"top {k} by cosine": HemaConfig(most=k, tail=0, forgetting=NEVER) for k in (5, 20)}
+    subjects: list[tuple[Subject, int]] = [
+        (HemaMemory(embedder), 3500),
+        (HemaOverMemory(embedder), 3500),
+        (LastTokens(), 4000),
+        (HemaMemory(embedder, config=HemaConfig(most=0, tail=0), name="summary only"), 3500),
+        (StreamingRag(), 3500),
+        *((HemaMemory(embedder, config=config, name=name), 3500) for name, config in cut.items()),
+        (FullContext(), 3500),
+    ]
+    limits = {
+        "HEMA": ">= 0.95, no decline",
+        "last tokens": "<= 0.05",
+        "summary only": "near the last tokens or between",
+    }
+    for subject, budget in subjects:
+        report = Planted(filler, budget_tokens=budget).run(subject, MeasureBudget(), ItemLog())
+        metric = "words in the prompt" if subject.name == "summary only" else "in the prompt"
+        by_length = [report.value(metric, f"{turns} turns") for turns in (300, 500, 1000)]
+        value, over = report.value(metric), report.value("over budget")
+        holds = None
+        if subject.name == "HEMA":
+            holds = min(by_length) >= 0.95 and by_length[-1] >= by_length[0] - 0.02 and over == 0
+        elif subject.name == "last tokens":
+            holds = value <= 0.05
+        elif subject.name == "summary only":
+            holds = value <= 0.5
+        shares = " / ".join(f"{share:.2f}" for share in by_length)
+        coherent = (
+            f"last turn there {report.value('last turn there'):.2f}, not said twice {report.value('not repeated'):.2f}"
+        )
+        limit = limits.get(subject.name, "")
+        show(f"2 planted, {subject.name}", f"{shares}; {report.tokens:,.0f} tokens; {coherent}", limit, holds)
+
+
+# --- 3 -------------------------------------------------------------------------------------------------------------
+
+
+def locomo(path: Path, embedder: Embedder, most_talks: int | None, most_questions: int | None) -> None:
+    talks = read_locomo(path)[:most_talks]
+    shares: dict[str, list[float]] = {}
+    ranks: list[list[int]] = []
+    for talk in talks:
+        turns = [
+            Passage(str(turn.metadata["evidence"]), turn.text, turn.speaker, turn.time)
+            for session in talk.sessions
+            for turn in session.turns
+        ]
+        questions = [question for question in talk.questions if question.is_counted]
+        if most_questions is not None and most_questions < len(questions):
+            questions = random.Random(0).sample(questions, most_questions)
+        embedder.embed([f"{turn.speaker}: {turn.text}" for turn in turns] + [q.text for q in questions])
+        cosine = HemaMemory(embedder, config=HemaConfig(forgetting=NEVER), name="HEMA, cosine fill")
+        subjects: list[tuple[Subject, int]] = [
+            (cosine, 3500),
+            (HemaMemory(embedder, name="HEMA, cosine fill, forgetting on"), 3500),
+            (HemaOverMemory(embedder, config=HemaConfig(forgetting=NEVER), name="HEMA, hybrid fill"), 3500),
+            (LastTokens(), 4000),
+            (StreamingRag(), 3500),
+            (HemaMemory(embedder, config=HemaConfig(most=5, tail=0, forgetting=NEVER), name="5 dense turns"), 3500),
+            (HemaMemory(embedder, config=HemaConfig(most=20, tail=0, forgetting=NEVER), name="20 dense turns"), 3500),
+        ]
+        for subject, budget in subjects:
+            subject.add(talk.name, turns)
+            for question in questions:
+                ids = subject.recall(talk.name, question.text, budget).ids
+                held = sum(id in ids for id in question.evidence) / len(question.evidence)
+                shares.setdefault(subject.name, []).append(held)
+            subject.close()
+        for question in questions:
+            found = [hit.id for hit in cosine.search(talk.name, question.text, 50)]
+            ranks.append([found.index(id) + 1 if id in found else 51 for id in question.evidence])
+    mean = {name: statistics.fmean(held) for name, held in shares.items()}
+    controls = max(mean[name] for name in ("last tokens", "5 BM25 turns", "5 dense turns"))
+    least = {"HEMA, cosine fill": 0.70, "HEMA, hybrid fill": 0.82}
+    for name, held in shares.items():
+        limit = f">= {100 * least[name]:.0f} %, above all baselines" if name in least else ""
+        holds = mean[name] >= least[name] and mean[name] > controls if name in least else None
+        show(f"3 LoCoMo, {name}", f"{percent(held)} of the evidence, {len(held)} questions", limit, holds)
+    for k, known in ((5, 36.6), (10, 45.4), (50, 68.2)):
+        value = 100 * statistics.fmean(sum(rank <= k for rank in each) / len(each) for each in ranks)
+        show(f"3 LoCoMo, cosine recall@{k}", f"{value:.1f} %", f"{known} % - 3 (MiniLM)", value >= known - 3)
+
+
+# --- 4 -------------------------------------------------------------------------------------------------------------
+
+
+def forgetting(filler: Sequence[str], embedder: Embedder, seeds: int) -> None:
+    rounds = {
+        "never": NEVER,
+        "intended": Forgetting(share=0.05),
+        "as_printed": Forgetting(share=0.05, salience="as_printed"),
+    }
+    first: dict[str, list[float]] = {}
+    again: dict[str, list[float]] = {}
+    old: dict[str, list[float]] = {}
+    for name, rules in rounds.items():
+        sizes, ms = [], []
+        for seed in range(seeds):
+            talk = planted_talk(filler, 1000, seed=seed, facts=50, distance=150)
+            shelf = _held(talk, rules, embedder, first, again, old, name, ms)
+            sizes.append(len(shelf))
+        show(
+            f"4 forgetting {name}",
+            f"asked once {percent(first[name])}, asked again {percent(again[name])}, old facts at the end "
+            f"{percent(old[name])}; {statistics.fmean(sizes):.0f} chunks, {statistics.median(ms):.2f} ms a search",
+            "",
+            None,
+        )
+    loss = {name: statistics.fmean(first["never"]) - statistics.fmean(first[name]) for name in rounds}
+    twice = {name: statistics.fmean(again["never"]) - statistics.fmean(again[name]) for name in rounds}
+    show("4 loss, intended", f"{100 * loss['intended']:.1f} points", "<= 2 points", loss["intended"] <= 0.02)
+    said = f"{100 * twice['as_printed']:.1f} against {100 * twice['intended']:.1f} points"
+    show("4 loss when asked twice, as printed", said, "more than intended", twice["as_printed"] > twice["intended"])
+
+
+def _held(
+    talk: PlantedTalk,
+    rules: Forgetting,
+    embedder: Embedder,
+    first: dict[str, list[float]],
+    again: dict[str, list[float]],
+    old: dict[str, list[float]],
+    name: str,
+    ms: list[float],
+) -> VectorMemory:
+    """Hold one conversation; each fact is asked 150 turns after it was told, 200 turns after that, and at the end."""
+    shelf = VectorMemory(embedder, StaticTokenCounter())
+    chat = Hema(shelf, config=HemaConfig(forgetting=rules))
+    embedder.embed([f"user: {text}" for text in talk.turns])
+    due: dict[int, list[tuple[dict[str, list[float]], int]]] = {}
+    for number, fact in enumerate(talk.facts):
+        due.setdefault(fact.asked, []).append((first, number))
+        if fact.asked + 200 <= len(talk.turns):
+            due.setdefault(fact.asked + 200, []).append((again, number))
+        due.setdefault(len(talk.turns), []).append((old, number))
+    for turn, text in enumerate(talk.turns, 1):
+        chat.add_turns([Turn(text, role="user")])
+        for into, number in due.get(turn, ()):
+            fact = talk.facts[number]
+            start = time.perf_counter()
+            shelf.nearest(fact.question, 20)
+            ms.append(1000 * (time.perf_counter() - start))
+            shown = chat.recall(fact.question).shown
+            into.setdefault(name, []).append(float(any(chunk.text == fact.told for chunk in shown)))
+    return shelf
+
+
+# --- 5 -------------------------------------------------------------------------------------------------------------
+
+
+def two_levels(filler: Sequence[str], seeds: int) -> None:
+    for title, later in (("themes that come again until turn 1,000", 9), ("said in the first 100 turns alone", 0)):
+        kept = {period: [_anchors(filler, period, seed, later) for seed in range(seeds)] for period in (None, 100)}
+        alone, both = ([at_end for _, at_end in kept[period]] for period in (None, 100))
+        middle = [[at_1000 for at_1000, _ in kept[period]] for period in (None, 100)]
+        found = (
+            f"at turn 1,000: {statistics.fmean(middle[1]):.1f} against {statistics.fmean(middle[0]):.1f} of 10; "
+            f"at turn 1,500: {statistics.fmean(both):.1f} against {statistics.fmean(alone):.1f}"
+        )
+        holds = sum(both) >= max(1, 2 * sum(alone)) if later else None
+        show(f"5 anchors, {title}", found, ">= 2 x without snapshots" if later else "", holds)
+
+
+def _anchors(filler: Sequence[str], period: int | None, seed: int, later: int) -> tuple[int, int]:
+    """Return how many anchors stand in the compact text after 1,000 and after 1,500 turns."""
+    draw = random.Random(seed)
+    said: dict[int, list[str]] = {}
+    for anchor in ANCHORS:
+        for n, turn in enumerate([*draw.sample(range(1, 101), 4), *draw.sample(range(101, 1001), later)]):
+            said.setdefault(turn, []).append(ANCHORED[n % 3].format(anchor=anchor))
+    count = StaticTokenCounter().count_many
+    rules = CompactRules(ExtractiveSummarizer(count), Analyzer().terms, count, 60, period, 10)
+    compact, found = Compact(), []
+    for turn in range(1, 1501):
+        compact = compact.after(" ".join([*draw.sample(filler, 4), *said.get(turn, [])]), rules)
+        if turn in (1000, 1500):
+            found.append(sum(anchor in f"{compact.digest} {compact.summary}" for anchor in ANCHORS))
+    return found[0], found[1]
+
+
+# --- all of it -----------------------------------------------------------------------------------------------------
+
+
+def embedder_of(name: str) -> tuple[str, Embedder]:
+    if name == "static":
+        return name, StaticEmbedder()
+    try:
+        return "minilm", MiniLM()
+    except MissingExtra:
+        return "static", StaticEmbedder()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--only", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="items")
+    options.add_argument("--talks", type=int, help="first conversations of item 3 alone")
+    options.add_argument("--questions", type=int, help="questions of each conversation of item 3, drawn at random")
+    options.add_argument("--seeds", type=int, default=3, help="conversations of items 4 and 5")
+    options.add_argument("--embedder", choices=("minilm", "static"), default="minilm")
+    given = options.parse_args()
+    start = time.perf_counter()
+    name, inner = embedder_of(given.embedder)
+    cache = Path(os.environ.get("PINYON_BENCH_CACHE", Path.home() / ".cache" / "pinyon-bench"))
+    embedder = Cached(inner, None if name == "static" else cache / f"hema-{name}.npz")
+    folder = Path(os.environ["PINYON_DATA"]) if os.environ.get("PINYON_DATA") else None
+    dialogues = None if folder is None else folder / "dailydialog" / "dailydialog.jsonl"
+    filler = reference_filler() if dialogues is None else read_filler(dialogues)
+    machine, versions = surroundings()
+    print(f"{machine}; {', '.join(f'{k} {v}' for k, v in versions.items())}; vectors: {name}; ", end="")
+    print(f"filler: {'Python reference' if dialogues is None else 'dialogues'}\n")
+    print("| item | found | limit | |\n|---|---|---|---|")
+    try:
+        measure(given, filler, folder, embedder)
+    finally:
+        embedder.save()
+    print(f"\n{time.perf_counter() - start:.0f} s")
+
+
+def measure(given: argparse.Namespace, filler: Sequence[str], folder: Path | None, embedder: Embedder) -> None:
+    if 1 in given.only:
+        invariants()
+    if 2 in given.only:
+        planted(filler, embedder)
+    if 3 in given.only and folder is not None:
+        locomo(next((folder / "locomo").glob("*.json")), embedder, given.talks, given.questions)
+    if 4 in given.only:
+        forgetting(filler, embedder, given.seeds)
+    if 5 in given.only:
+        two_levels(filler, given.seeds)
+
+
+if __name__ == "__main__":
+    main()
