@@ -6,24 +6,31 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .core.clock import from_micros
 from .core.cube import Cube
 from .core.where import View
 from .errors import ModelError, StoreError
-from .index import Analyzer, IndexConfig, Leg, Ranking, SearchIndex
+from .index import Analyzer, Aspects, IndexConfig, Leg, Ranking, SearchIndex
 from .index.snapshot import Sealer
 from .models import Embedder, StaticEmbedder
 from .schedule import EmbedJob
 from .store import Engine
 from .text import Hit, Hits, Reason
+from .text.questions import QuestionCues, read_question
+from .text.timing import in_micros, is_timed, weighed_by_time
+from .text.when import day, moments
 
 __all__ = ["Finder"]
 
 _LITERAL = Reason("literal", 1.0, 1)
+_TIMED = 30  # hits that time may put in another order
+_STILL = timedelta(days=90)  # a memory that has been still for longer is asked about in its own time
 _HOLDERS = 1000  # newest cubes with a literal text that are ranked among each other
 
 _LOG = logging.getLogger(__name__)
@@ -93,8 +100,12 @@ class Finder:
         vector = serving.embed_query(question)
         embedded = time.perf_counter()
         rows = self._engine.rows(view) if view.where.conditions else None
-        ranking = index.search(question, vector=vector, view=view, rows=rows, k=k)
+        cues = self._cues(index, question, view)
+        aspects = self._aspects(index, question, serving, cues, view)
+        wide = max(k, _TIMED) if is_timed(cues) else k
+        ranking = index.search(question, vector=vector, view=view, rows=rows, k=wide, aspects=aspects)
         hits = self._hits(ranking, view)
+        hits = weighed_by_time(hits, cues)[:k] if is_timed(cues) else hits
         ranked = time.perf_counter()
         hits, notes = self._literal(index, question, vector, hits, k, view)
         if ranking.lacking:
@@ -104,6 +115,41 @@ class Finder:
         steps |= {"read": end - ranked, "total": end - start}
         ms = {step: 1000 * seconds for step, seconds in steps.items()}
         return Hits(tuple(hits), ranking.considered, ranking.terms, ms, tuple(notes))
+
+    def _cues(self, index: SearchIndex, question: str, view: View) -> QuestionCues:
+        """Read what a question says of time and of its answer, in English alone.
+
+        Without a second look at the best, a question is its words and nothing more.
+        Where the latest memory is much older than the question, months and feasts are those before that memory.
+        """
+        is_read = self._constants.rerank.pool > 0 and self.analyzer.language == "english"
+        newest = index.newest(view) if is_read else None
+        if newest is None:
+            return QuestionCues()
+        latest = from_micros(newest)
+        asked = view.moment or latest
+        return read_question(question, latest if asked - latest > _STILL else asked)
+
+    def _aspects(self, index: SearchIndex, question: str, serving: Embedder, cues: QuestionCues, view: View) -> Aspects:
+        """Return what the ranking is told of a question; an event that dates it is looked up first."""
+        ranges = [(moment.start, moment.end) for moment in cues.moments]
+        embed = serving.embed_query if serving.is_instant else None
+        for one in cues.anchored:
+            who = [word for word in question.split() if word[:1].isupper() and word not in one.text]
+            event = " ".join((one.event, *who[1:]))  # the first word is upper-case whoever it is
+            vector = serving.embed_query(event)
+            found = self._hits(index.search(event, vector=vector, view=view, k=1, aspects=Aspects(embed)), view)
+            for hit in found:
+                told = moments(hit.cube.text, hit.cube.time)
+                start = told[0].start if told else day(hit.cube.time.replace(tzinfo=None))
+                ranges.append(one.beside((start, told[0].end if told else start + timedelta(days=1))))
+        return Aspects(
+            embed,
+            cues.wants_time,
+            cues.wants_number,
+            cues.wants_judgement,
+            tuple(in_micros(start, end) for start, end in ranges),
+        )
 
     def _hits(self, ranking: Ranking, view: View) -> list[Hit]:
         """Return what was ranked as hits; what was forgotten or closed in between is left out."""

@@ -7,11 +7,13 @@ from .fuse import FuseConfig, Scale, best_of, fuse
 from .graph import GraphConfig
 from .lexical import Lexical, LexicalConfig
 from .region import Region, Regions
+from .rerank import Aspects, RerankConfig
 from .search import IndexConfig, Ranking, SearchIndex, index_text
 from .table import Table
 
 __all__ = [
     "Analyzer",
+    "Aspects",
     "Dense",
     "Found",
     "FuseConfig",
@@ -23,6 +25,7 @@ __all__ = [
     "Ranking",
     "Region",
     "Regions",
+    "RerankConfig",
     "Scale",
     "SearchIndex",
     "Table",

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["Names"]
+__all__ = ["Names", "words_of"]
+
+
+def words_of(text: str) -> set[str]:
+    """Return the words of a question or a name in lower case."""
+    return set(re.findall(r"\w+", text.lower()))
 
 
 class Names:
@@ -22,5 +27,5 @@ class Names:
             if parts:
                 self._by_word.setdefault(parts[0], []).append((code, frozenset(parts)))
         self._read = len(speakers)
-        words = set(re.findall(r"\w+", question.lower()))
+        words = words_of(question)
         return [code for word in words for code, parts in self._by_word.get(word, ()) if words >= parts]

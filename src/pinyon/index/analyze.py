@@ -52,6 +52,11 @@ class Analyzer:
             raise BadInput(f"there is no stemmer for {language!r}", hint=f"use one of {known}") from error
 
     @property
+    def language(self) -> str:
+        """The language of the stemmer."""
+        return self._language
+
+    @property
     def fingerprint(self) -> str:
         """Names what was done to the text; terms of two fingerprints never mix."""
         return f"words-2:{self._language}"
@@ -66,6 +71,15 @@ class Analyzer:
         words = self._words(text)
         kept = [word for word in words if word not in self._ignored]
         return self._stemmer.stemWords(kept)  # type: ignore[no-any-return]  # the stemmer has no types
+
+    def content(self, text: str) -> list[str]:
+        """Return the words of a text that carry its topic, not stemmed, in order.
+
+        Example:
+            >>> Analyzer().content("What did Ann's dogs do?")
+            ['ann', 'dogs']
+        """
+        return [word for word in self._words(text) if word not in self._ignored]
 
     def _words(self, text: str) -> Sequence[str]:
         text = text.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,3 +154,11 @@ def _source(path: Path | bytearray) -> str | bytearray:
 
 def _usearch() -> ModuleType:
     return require("usearch.index", "search a million vectors by a graph")
+
+
+def again(source: Path | bytearray, path: Path | None) -> bytearray | None:
+    """Write a graph that is as it was when it was opened."""
+    if path is not None and isinstance(source, Path):
+        shutil.copyfile(source, path)
+        return None
+    return source if isinstance(source, bytearray) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,16 @@ from ..core.where import View
 from ..errors import MissingExtra
 from ._explained import explained
 from ._names import Names
+from ._pool import Asked, Seen, gathered, shares, topic_of
 from ._vectors import Make, Vectors
 from .analyze import Analyzer
 from .base import Found, Journal
 from .dense import Dense
 from .fuse import FuseConfig, Scale, best_of, fuse
-from .graph import Graph, GraphConfig
+from .graph import Graph, GraphConfig, again
 from .lexical import Lexical, LexicalConfig, LexicalScores
 from .region import Region, Regions
+from .rerank import Aspects, RerankConfig, features, rerank
 from .snapshot import Loaded, Manifest, Sealer, Snapshots
 from .table import Table
 
@@ -52,6 +53,7 @@ class IndexConfig:
     lexical: LexicalConfig = LexicalConfig()
     fuse: FuseConfig = FuseConfig()
     graph: GraphConfig = GraphConfig()
+    rerank: RerankConfig = RerankConfig()
     keeps_past: bool = True
 
 
@@ -70,26 +72,6 @@ class Ranking:
     considered: int
     terms: Mapping[str, int]
     lacking: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """The slots that may be among the best, with what each leg says of them.
-
-    Args:
-        slots: Ascending, (M,); all that the region admits, unless a graph named them.
-        dense: Inner products, (M,), or None.
-        places: Which of them matched in words.
-        words: What was said of these, in the order of `places`.
-        scale: Of the inner products.
-    """
-
-    slots: Slots
-    dense: Scores | None
-    places: Slots
-    lexical: Scores
-    legs: Mapping[str, Scores]
-    scale: Scale
 
 
 def index_text(cube: Cube) -> str:
@@ -255,6 +237,7 @@ class SearchIndex:
         view: View,
         rows: NDArray[np.int64] | None = None,
         k: int = 10,
+        aspects: Aspects | None = None,
     ) -> Ranking:
         """Rank the cubes of a view for a question.
 
@@ -264,6 +247,7 @@ class SearchIndex:
             view: What the caller may see and asks for; conditions on tags and metadata are the store's to check.
             rows: Restrict to these rows, or None.
             k: How many, >= 0.
+            aspects: What else is known of the question, for a second look at the best turns; None ranks by the sum.
 
         Cost: the postings of its terms and one pass over the vectors of the region; beyond 200,000 slots, where the
             extra ``hnsw`` is there and the region is everything, the postings and a millisecond.
@@ -280,18 +264,37 @@ class SearchIndex:
             dense = np.zeros(len(seen.slots), dtype=np.float32) if seen.dense is None else seen.dense
             total = fuse(seen.places, seen.lexical, dense, named, seen.scale, self._config.fuse)
             row = self._table.column("row")
-            best = best_of(total, k, lambda places: row[seen.slots[places]])  # slots change when cubes do, rows never
+
+            def ties(places: Slots) -> NDArray[np.int64]:  # slots change when cubes do, rows never
+                return row[seen.slots[places]]
+
+            pool = self._config.rerank.pool if aspects is not None and vector is not None else 0
+            best = best_of(total, max(pool, 2 * k) if pool else k, ties)
+            if pool and aspects is not None and vector is not None:
+                is_turn = self._table.column("is_turn")[seen.slots[best]]
+                if is_turn.any():
+                    asked = Asked(question, vector, aspects)
+                    found = self._features(asked, seen, best[is_turn], named, region)
+                    if self._config.rerank.watch is not None:
+                        turns = best[is_turn]
+                        self._config.rerank.watch(row[seen.slots[turns]], total[turns], found)
+                    total[best[is_turn]] = rerank(found, self._config.rerank.weights)
+                best = best[np.lexsort((ties(best), -total[best]))][:k]
             said = explained(best, seen.places, seen.legs, seen.dense, named)
             rows, sums = row[seen.slots[best]].tolist(), total[best].tolist()
-            found = tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
-            return Ranking(found, region.size, words.terms, self._vectors.lacking_in(region.mask))
+            hits = tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
+            return Ranking(hits, region.size, words.terms, self._vectors.lacking_in(region.mask))
 
-    def _candidates(
-        self, words: LexicalScores, vector: NDArray[np.float32] | None, region: Region, k: int
-    ) -> _Candidates:
+    def newest(self, view: View) -> int | None:
+        """Return the time of the latest event in a view, in microseconds, or None when nothing is in it."""
+        with self._lock:
+            region = self._regions.of(view)
+            return int(self._table.column("time")[region.mask].max()) if region.size else None
+
+    def _candidates(self, words: LexicalScores, vector: NDArray[np.float32] | None, region: Region, k: int) -> Seen:
         """Choose how inner products are found: for every slot, slot by slot, or where the graph points."""
         if vector is None:
-            return _Candidates(words.slots, None, np.arange(len(words.slots)), words.total, words.legs, Scale())
+            return Seen(words.slots, None, np.arange(len(words.slots)), words.total, words.legs, Scale())
         graph, config = self._graph, self._config.graph
         size = len(self._table)
         if (
@@ -311,11 +314,9 @@ class SearchIndex:
             slots = np.flatnonzero(region.mask)
             places = np.searchsorted(slots, words.slots)
             dense = self._vectors.scores(vector)[slots]
-        return _Candidates(slots, dense, places, words.total, words.legs, Scale.of(dense))
+        return Seen(slots, dense, places, words.total, words.legs, Scale.of(dense))
 
-    def _pointed(
-        self, graph: Graph, words: LexicalScores, vector: NDArray[np.float32], region: Region, k: int
-    ) -> _Candidates:
+    def _pointed(self, graph: Graph, words: LexicalScores, vector: NDArray[np.float32], region: Region, k: int) -> Seen:
         """Score what the graph points at, what came after it was built, and the best by words."""
         config = self._config.graph
         share = region.size / len(region.mask)
@@ -330,7 +331,21 @@ class SearchIndex:
         places = np.searchsorted(slots, words.slots[chosen])
         scale = Scale(graph.mean(vector, self._vectors, region.mask), float(dense.max()) if len(dense) else 0.0)
         legs = {name: scores[chosen] for name, scores in words.legs.items()}
-        return _Candidates(slots, dense, places, words.total[chosen], legs, scale)
+        return Seen(slots, dense, places, words.total[chosen], legs, scale)
+
+    def _features(
+        self, asked: Asked, seen: Seen, turns: Slots, named: NDArray[np.bool_] | None, region: Region
+    ) -> dict[str, Scores]:
+        """Return what a second look says of those candidates that are turns, best first."""
+        codes: list[int] = []
+        if named is not None:  # names that only others can see change nothing
+            codes = np.unique(self._table.column("speaker")[seen.slots[named]]).tolist()
+        names = [self._table.speakers()[code] for code in codes]
+        about = topic_of(asked.question, names, self._analyzer)
+        topic = asked.aspects.embed(about) if asked.aspects.embed is not None and about else asked.vector
+        legs = shares(seen.lexical, seen.legs, seen.places, turns)
+        candidates = gathered(seen.slots[turns], legs, codes, self._table, self._vectors, region)
+        return features(candidates, asked.vector, topic, asked.aspects)
 
     def _named(self, question: str, slots: Slots) -> NDArray[np.bool_] | None:
         """Return which slots are of speakers whom the question names, whole words in any case."""
@@ -437,7 +452,7 @@ class SearchIndex:
         if self._graph is None:
             return None
         if self._graph_file is not None and not self._graph.is_changed:
-            return partial(_again, self._graph_file)
+            return partial(again, self._graph_file)
         return self._graph.save
 
     def _open_graph(self, loaded: Loaded) -> None:
@@ -465,14 +480,6 @@ class SearchIndex:
         out.extend([f"the index holds the past of {len(kept - mine)} cubes that are gone"] if kept - mine else [])
         out.extend([f"the index misses {len(wanted - mine)} cubes"] if wanted - mine else [])
         return out + ([f"the index holds {len(mine - wanted)} cubes too many"] if mine - wanted else [])
-
-
-def _again(source: Path | bytearray, path: Path | None) -> bytearray | None:
-    """Write a graph that is as it was when it was opened."""
-    if path is not None and isinstance(source, Path):
-        shutil.copyfile(source, path)
-        return None
-    return source if isinstance(source, bytearray) else None
 
 
 def _digest(text: str) -> int:

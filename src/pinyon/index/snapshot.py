@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Loaded", "Manifest", "Sealer", "Sealing", "Snapshots"]
 
-_FORMAT = 4
+_FORMAT = 5
 _CURRENT = "CURRENT"
 _TRIES = 3  # to open a snapshot while another process replaces it
 _ALIGNED_BYTES = 64  # a cache line

@@ -18,6 +18,7 @@ from ..core.header import Rights, rights_to_json
 from ..core.payload import canonical
 from ..core.where import LIVE_STATES
 from ._column import Array, Codes, Column
+from .cues import cues_of
 
 __all__ = ["NEVER", "Table"]
 
@@ -41,6 +42,7 @@ _NUMBERS: dict[str, tuple[type[np.generic], int]] = {  # type and fill value
     "before": (np.int32, -1),
     "after": (np.int32, -1),
     "length": (np.int32, 0),
+    "cues": (np.int32, 0),  # of a turn, packed by `cues_of`
     "alive": (np.bool_, 0),
     "kept": (np.bool_, 0),
     "is_turn": (np.bool_, 0),
@@ -178,6 +180,7 @@ class Table:
             "said": said or [0] * len(cubes),
             "position": [-1 if (p := c.header.provenance.position) is None else p for c in cubes],
             "length": lengths,
+            "cues": [cues_of(c.text) if c.header.provenance.unit == "turn" else 0 for c in cubes],
             "is_turn": [cube.header.provenance.unit == "turn" for cube in cubes],
             "alive": is_present,
             "kept": np.ones(len(cubes), dtype=np.bool_),

@@ -1,0 +1,135 @@
+"""The best turns by the first sum, gathered for the second look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._names import words_of
+from ._vectors import Vectors
+from .analyze import Analyzer
+from .fuse import Scale
+from .region import Region
+from .rerank import Aspects, Candidates
+from .table import Table
+
+__all__ = ["Asked", "Seen", "gathered", "shares", "topic_of"]
+
+Scores = NDArray[np.float32]
+Slots = NDArray[np.intp]
+_NEAR, _REACH = 2, 4  # turns on either side of the two windows whose mean meaning is compared
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The slots that may be among the best, with what each leg says of them.
+
+    Args:
+        slots: Ascending, (M,); all that the region admits, unless a graph named them.
+        dense: Inner products, (M,), or None.
+        places: Which of them matched in words.
+        words: What was said of these, in the order of `places`.
+        scale: Of the inner products.
+    """
+
+    slots: Slots
+    dense: Scores | None
+    places: Slots
+    lexical: Scores
+    legs: Mapping[str, Scores]
+    scale: Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as a second look needs it."""
+
+    question: str
+    vector: NDArray[np.float32]
+    aspects: Aspects
+
+
+def gathered(
+    slots: Slots,
+    legs: Mapping[str, Scores],
+    codes: Sequence[int],
+    table: Table,
+    vectors: Vectors,
+    region: Region,
+) -> Candidates:
+    """Return what is to be known of some slots of a region.
+
+    Args:
+        slots: Turns of the region, best first, (M,).
+        legs: Scores of each granularity as a share of the best lexical sum, (M,) each.
+        codes: Of the speakers whom the question names.
+        table: The table whose slots these are.
+        vectors: By slot.
+        region: What may be seen; what lies outside is in no window.
+    """
+    around = _around(slots, region)
+    used, places = np.unique(around, return_inverse=True)
+    rows = vectors.rows(np.maximum(used, 0))  # (U, E)
+    rows[used < 0] = 0
+    places = places.reshape(around.shape)
+    own = rows[places[_REACH]]
+    near = own.copy()
+    for distance in range(1, _NEAR + 1):
+        near += rows[places[_REACH - distance]]
+        near += rows[places[_REACH + distance]]
+    wide = near.copy()
+    for distance in range(_NEAR + 1, _REACH + 1):
+        wide += rows[places[_REACH - distance]]
+        wide += rows[places[_REACH + distance]]
+    speaker = table.column("speaker")
+    sides = around[[_REACH, _REACH - 1, _REACH + 1]]
+    return Candidates(
+        words=legs,
+        named=np.isin(speaker[np.maximum(sides, 0)], codes) & (sides >= 0),
+        vectors=own,
+        near=near,
+        wide=wide,
+        cues=np.where(sides[:2] >= 0, table.column("cues")[np.maximum(sides[:2], 0)], 0),
+        lengths=region.lengths[slots],
+        begins=around[_REACH - 1] < 0,
+        times=table.column("time")[slots],
+    )
+
+
+def _around(slots: Slots, region: Region) -> NDArray[np.intp]:
+    """Return the slots before, the slots, and those after, (2 · reach + 1, M); -1 for none and for what is not seen."""
+    out = np.full((2 * _REACH + 1, len(slots)), -1, dtype=np.intp)
+    out[_REACH] = slots
+    for links, step in zip(region.links, (-1, 1), strict=True):
+        at = slots
+        for distance in range(1, _REACH + 1):
+            at = np.where(at >= 0, links[at], -1).astype(np.intp)
+            seen = (at >= 0) & region.mask[np.maximum(at, 0)]
+            out[_REACH + step * distance] = np.where(seen, at, -1)
+    return out
+
+
+def shares(total: Scores, legs: Mapping[str, Scores], places: Slots, wanted: Slots) -> dict[str, Scores]:
+    """Return what the legs say of wanted candidates as shares of the best sum; 0 where no word matched.
+
+    Args:
+        total: Sums of the candidates that matched in words, (M,).
+        legs: What each leg says of these, (M,) each.
+        places: Which candidates they are, ascending, (M,).
+        wanted: Candidates, in any order.
+    """
+    most = float(total.max(initial=0))
+    if most <= 0:
+        return {name: np.zeros(len(wanted), dtype=np.float32) for name in legs}
+    at = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+    matched = places[at] == wanted
+    return {name: np.where(matched, leg[at] / np.float32(most), np.float32(0)) for name, leg in legs.items()}
+
+
+def topic_of(question: str, names: Sequence[str], analyzer: Analyzer) -> str:
+    """Return the words of a question without function words and names; an empty text when nothing is left."""
+    said = {word for name in names for word in words_of(name)}
+    return " ".join(word for word in analyzer.content(question) if word not in said)
