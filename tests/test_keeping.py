@@ -79,7 +79,7 @@ def test_a_sweep_archives_expires_and_forgets_and_pins_stay() -> None:
         assert short.id not in {cube.id for cube in memory.list().cubes}  # before any sweep
         used = memory.add("used").cubes[0]
         clock.advance(25 * DAY)
-        memory.search("used")
+        memory.search("used", k=1)
         assert memory.sweep(dry_run=True).moves
         memory.sweep()
         assert memory.get(idle.id).header.life.state == "archived"

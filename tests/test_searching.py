@@ -109,7 +109,7 @@ def test_hits_of_an_earlier_time_are_the_cubes_of_that_time(store: Store) -> Non
     def texts(question: str, where: Where = EVERYWHERE, then: int | None = at) -> list[str]:
         return [hit.cube.text for hit in finder.search(question, 5, View(where=where, at=then)).hits]
 
-    assert texts("mill") == ["the old mill"]
+    assert texts("mill") == ["the old mill", "the old boat"]  # what is near without standing out comes after
     assert texts("old", Where(tags=("red",))) == ["the old mill"]
     assert texts("old", Where(tags=("red",)), None) == ["the old letter"]
     assert texts('"old mill"')[0] == "the old mill"
@@ -133,3 +133,14 @@ def test_who_lost_a_right_does_not_find_what_it_could_read_before(store: Store) 
     for question in ("mill", '"old mill"'):
         assert finder.search(question, 5, _view(at=at)).hits == ()
         assert len(finder.search(question, 5, View(Scope(user="bob"), at=at)).hits) == 1
+
+
+def test_a_small_memory_shows_all_that_is_near_and_the_best_first(store: Store) -> None:
+    store.put([Draft(Text("I never eat meat."))], owner=Scope(), space="main", now=NOW)
+    finder = _finder(store.engine)
+    assert [hit.cube.text for hit in finder.search("what should I cook", 5, View()).hits] == ["I never eat meat."]
+    store.put([Draft(Text("The boat is blue.")), Draft(Text("Cook rice."))], owner=Scope(), space="main", now=NOW)
+    hits = finder.search("what should I cook", 5, View()).hits
+    assert hits[0].cube.text == "Cook rice."
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len({hit.cube.id for hit in hits}) == len(hits) == 3

@@ -24,6 +24,7 @@ __all__ = ["Filters", "Reading", "where_of"]
 Filters = Where | Mapping[str, object] | None
 """A filter: a `Where`, or its fields as a mapping."""
 
+_USED = 0.25  # share of the best score from which on a hit counts as used; a small memory shows all it has
 _UNKNOWN = "I find nothing about that in this memory."
 
 
@@ -112,7 +113,8 @@ class Reading(Handle):
         """
         caller = self._for(who)
         found = self._found(question, k, where, caller)
-        _told(caller, "search", question, k, found, found.hits)
+        least = _USED * found.hits[0].score if found.hits else 0.0
+        _told(caller, "search", question, k, found, [hit for hit in found.hits if hit.score >= least])
         return found
 
     def _found(self, question: str, k: int, where: Filters, caller: Caller) -> Hits:

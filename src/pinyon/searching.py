@@ -103,7 +103,7 @@ class Finder:
         cues = self._cues(index, question, view)
         aspects = self._aspects(index, question, serving, cues, view)
         wide = max(k, _TIMED) if is_timed(cues) else k
-        ranking = index.search(question, vector=vector, view=view, rows=rows, k=wide, aspects=aspects)
+        ranking = index.search(question, vector=vector, view=view, rows=rows, k=wide, aspects=aspects, is_filled=True)
         hits = self._hits(ranking, view)
         hits = weighed_by_time(hits, cues)[:k] if is_timed(cues) else hits
         ranked = time.perf_counter()

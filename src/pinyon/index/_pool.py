@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from .region import Region
 from .rerank import Aspects, Candidates
 from .table import Table
 
-__all__ = ["Asked", "Seen", "gathered", "shares", "topic_of"]
+__all__ = ["Asked", "Seen", "filled", "gathered", "shares", "topic_of"]
 
 Scores = NDArray[np.float32]
 Slots = NDArray[np.intp]
@@ -133,3 +133,18 @@ def topic_of(question: str, names: Sequence[str], analyzer: Analyzer) -> str:
     """Return the words of a question without function words and names; an empty text when nothing is left."""
     said = {word for name in names for word in words_of(name)}
     return " ".join(word for word in analyzer.content(question) if word not in said)
+
+
+def filled(best: Slots, total: Scores, dense: Scores, k: int, ties: Callable[[Slots], NDArray[np.int64]]) -> Slots:
+    """Add what lies near the question without standing out, nearest first, below everything that does.
+
+    The sum of the legs counts a cube as near only above the mean of all: where there are few cubes, those below it, or
+    the only one, would never be found.
+    """
+    rest = np.setdiff1d(np.arange(len(dense)), best, assume_unique=True)
+    rest = rest[np.lexsort((ties(rest), -dense[rest]))][: k - len(best)]
+    if not len(rest):
+        return best
+    lowest = float(total[best[-1]]) if len(best) else 1.0
+    total[rest] = 0.5 * lowest * np.linspace(1.0, 0.0, len(rest), endpoint=False)
+    return np.concatenate((best, rest))

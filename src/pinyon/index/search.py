@@ -19,7 +19,7 @@ from ..core.where import View
 from ..errors import MissingExtra
 from ._explained import explained
 from ._names import Names
-from ._pool import Asked, Seen, gathered, shares, topic_of
+from ._pool import Asked, Seen, filled, gathered, shares, topic_of
 from ._vectors import Make, Vectors
 from .analyze import Analyzer
 from .base import Found, Journal
@@ -238,6 +238,7 @@ class SearchIndex:
         rows: NDArray[np.int64] | None = None,
         k: int = 10,
         aspects: Aspects | None = None,
+        is_filled: bool = False,
     ) -> Ranking:
         """Rank the cubes of a view for a question.
 
@@ -248,6 +249,7 @@ class SearchIndex:
             rows: Restrict to these rows, or None.
             k: How many, >= 0.
             aspects: What else is known of the question, for a second look at the best turns; None ranks by the sum.
+            is_filled: Whether what lies near without standing out comes after what does, until there are k.
 
         Cost: the postings of its terms and one pass over the vectors of the region; beyond 200,000 slots, where the
             extra ``hnsw`` is there and the region is everything, the postings and a millisecond.
@@ -280,6 +282,8 @@ class SearchIndex:
                         self._config.rerank.watch(row[seen.slots[turns]], total[turns], found)
                     total[best[is_turn]] = rerank(found, self._config.rerank.weights)
                 best = best[np.lexsort((ties(best), -total[best]))][:k]
+            if is_filled and seen.dense is not None and len(best) < k:
+                best = filled(best, total, seen.dense, k, ties)
             said = explained(best, seen.places, seen.legs, seen.dense, named)
             rows, sums = row[seen.slots[best]].tolist(), total[best].tolist()
             hits = tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
