@@ -116,7 +116,7 @@ class ExtractiveSummarizer:
 
     Cost: O(c² + c · tokens) for c clauses; about a millisecond a turn, most of it for counting tokens.
     Source: Carbonell and Goldstein 1998, "The use of MMR" (selection); specification of HEMA for the score.
-    Deviates: none.
+    Deviates: a term also counts for more the oftener the talk came back to it.
     """
 
     def __init__(
