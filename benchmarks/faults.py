@@ -75,31 +75,40 @@ class Traffic:
     problems: tuple[str, ...] = field(default=())
 
 
-def kill(work: str, folder: Path, chance: random.Random) -> Killed:
-    """Start a process that does some work, kill it at a random moment, and look at what it leaves.
+def kill(work: str, folder: Path, chance: random.Random, *, writers: int = 1) -> Killed:
+    """Start processes that do some work on one memory, kill them at a random moment, and look at what they leave.
 
     Args:
         work: A key of `WORK`.
-        folder: Empty, for its memory.
+        folder: Empty, for the memory.
         chance: Chooses the moment.
+        writers: How many processes.
     """
     path = folder / "memory.db"
-    process = _start("--work", work, str(path), str(chance.randrange(2**31)))
-    assert process.stdout is not None
-    said = [process.stdout.readline()]
-    reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))
-    reader.start()
+    processes = [_start("--work", work, str(path), str(chance.randrange(2**31))) for _ in range(writers)]
+    said: list[str] = []
+    readers = []
+    for process in processes:
+        assert process.stdout is not None
+        said.append(process.stdout.readline())
+        readers.append(threading.Thread(target=lambda out=process.stdout: said.extend(out)))
+    for reader in readers:
+        reader.start()
     delay = chance.uniform(0, LONGEST_S.get(work, 0.5))
     time.sleep(delay)
-    is_alive = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    reader.join()
-    process.stdout.close()
+    ended = [process.returncode for process in processes if process.poll() is not None]
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    for process, reader in zip(processes, readers, strict=True):
+        process.wait()
+        reader.join()
+        if process.stdout is not None:
+            process.stdout.close()
     done = [json.loads(line) for line in said if line.endswith("\n")]
-    problems = [] if is_alive else [f"the process ended by itself with {process.returncode}"]
-    problems.extend(_after_kill(work, path, [one for one in done if "ready" not in one]))
-    return Killed(work, delay, len(done) - 1, tuple(problems))
+    problems = [f"a process ended by itself with {code}" for code in ended]
+    acknowledged = [one for one in done if "ready" not in one]
+    problems.extend(_after_kill(work, path, acknowledged))
+    return Killed(work, delay, len(acknowledged), tuple(problems))
 
 
 def _after_kill(work: str, path: Path, done: list[dict[str, object]]) -> Iterator[str]:
@@ -197,6 +206,9 @@ WORK: dict[str, Callable[[Memory, random.Random], None]] = {
     "index": _index,
 }
 """What can be killed: a name, and what the process does until it is."""
+
+TOGETHER = ("add", "import", "forget")
+"""What several processes can do to one memory without undoing what the others were told is done."""
 
 
 # --- many at once --------------------------------------------------------------------------------------------------
@@ -301,12 +313,13 @@ def _table(rows: Sequence[Sequence[object]]) -> None:
     print()
 
 
-def _kill_all(trials: int, seed: int) -> list[Killed]:
-    names = list(WORK)
+def _kill_all(trials: int, seed: int, writers: int) -> list[Killed]:
+    names = list(WORK) if writers == 1 else list(TOGETHER)
     out: list[Killed] = []
     for trial in range(trials):
         with tempfile.TemporaryDirectory() as folder:
-            out.append(kill(names[trial % len(names)], Path(folder), random.Random(f"{seed}-{trial}")))
+            chance = random.Random(f"{seed}-{trial}")
+            out.append(kill(names[trial % len(names)], Path(folder), chance, writers=writers))
         if sys.stderr.isatty():
             print(f"\r{trial + 1} of {trials}", end="", file=sys.stderr, flush=True)
     return out
@@ -317,6 +330,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=200, help="processes to kill")
     parser.add_argument("--seconds", type=float, default=60, help="how long four writers and four readers work at once")
+    parser.add_argument(
+        "--writers", type=int, default=1, help="processes that write to the memory when they are killed"
+    )
     parser.add_argument("--seed", type=int, default=0, help="chooses the moments")
     parser.add_argument("--work", nargs=3, metavar=("WORK", "PATH", "SEED"), help=argparse.SUPPRESS)
     parser.add_argument("--share", nargs=5, metavar=("ROLE", "PATH", "COUNTER", "N", "S"), help=argparse.SUPPRESS)
@@ -336,7 +352,7 @@ def main() -> int:
         return 0
     print(f"{platform.platform()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
     print(f"{shlex.join(['python', *sys.argv])}\n")
-    killed = _kill_all(given.trials, given.seed)
+    killed = _kill_all(given.trials, given.seed, given.writers)
     rows: list[Sequence[object]] = [("killed while it", "trials", "acknowledged", "with a fault")]
     for name in WORK:
         mine = [one for one in killed if one.work == name]

@@ -226,6 +226,7 @@ def test_an_interruption_is_one_line(line: Any) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
     wait_until_reading(process.pid)
     process.send_signal(signal.SIGINT)
