@@ -205,7 +205,7 @@ def test_the_readme_is_short_and_names_every_room() -> None:
         assert f"| `{room}` |" in readme
 
 
-NAMED = re.compile(r"`(?:python |python -m pytest |make )(?P<what>[\w/.-]+)[^`\n]*`")
+NAMED = re.compile(r"`(?:python |python -m pytest |make )(?P<what>\w[\w/.-]*)[^`\n]*`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
