@@ -6,7 +6,7 @@ BASE := .venv
 ALL := .venv-all
 EXTRAS := watch,http,onnx,e5,hnsw,govern,bench,crypt,postgres,time,dev
 
-.PHONY: demo test test-base test-all test-models check bench measure-small measure-full leaderboard faults docs clean
+.PHONY: demo test test-base test-all test-slow test-models check bench measure-small measure-full leaderboard faults docs clean
 
 demo: $(BASE)/.installed  ## real text remembered and found again, offline
 	$(BASE)/bin/pinyon demo
@@ -17,7 +17,10 @@ test-base: $(BASE)/.tested
 	$(BASE)/bin/python -m pytest -m "not slow and not model"
 
 test-all: $(ALL)/.installed
-	$(ALL)/bin/python -m pytest
+	$(ALL)/bin/python -m pytest -m "not slow"
+
+test-slow: $(ALL)/.installed  ## the long walks and the kills at every step: a quarter of an hour
+	$(ALL)/bin/python -m pytest -m "slow"
 
 test-models: $(ALL)/.installed  ## also the tests that need torch; installs it
 	$(ALL)/bin/python -m pip install $(PIP_FLAGS) "torch>=2.4" "transformers>=4.45"
