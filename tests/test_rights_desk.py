@@ -12,7 +12,7 @@ from pinyon.core.access import policy_from_json, policy_to_json
 from pinyon.errors import BadInput, Denied, NotFound
 from pinyon.govern import RedactionRule
 from pinyon.govern.rights import check_owner
-from pinyon.importing import import_stream
+from pinyon.importing import export_everything, import_stream, restore
 from pinyon.testing import FixedClock
 
 
@@ -103,7 +103,7 @@ def test_labels_close_with_the_first_clearance(memory: Memory) -> None:
     assert texts(memory, user="bob") == ["diagnosis"]  # nobody is cleared for anything: labels close nothing
 
 
-def test_administrators_alone_rule_once_there_is_one(memory: Memory) -> None:
+def test_administrators_alone_rule_once_there_is_one(memory: Memory, tmp_path: Path) -> None:
     memory.rights.role("admin", add=["user:root"], user="root")
     for rule in (
         lambda: memory.rights.group("care", add=["user:eve"], user="eve"),
@@ -113,6 +113,9 @@ def test_administrators_alone_rule_once_there_is_one(memory: Memory) -> None:
         lambda: memory.sweep(user="eve"),
         lambda: list(memory.audit(user="eve")),
         lambda: list(memory.rule_changes(user="eve")),
+        lambda: memory.purge(user="eve"),
+        lambda: export_everything(memory.at(user="eve"), tmp_path / "all.pinyon"),
+        lambda: restore(memory.at(user="eve"), tmp_path / "all.pinyon"),
     ):
         with pytest.raises(Denied, match="administrators"):
             rule()

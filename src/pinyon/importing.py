@@ -296,7 +296,8 @@ def export_everything(
 ) -> Manifest:
     """Write the whole store with its journal and its rules into an archive that `restore` reads.
 
-    For whoever runs the store: nobody's rights are asked.
+    For whoever runs the store: rights to memories are not asked; once there is an administrator, administrators alone
+    may.
 
     Args:
         memory: Where from.
@@ -307,7 +308,9 @@ def export_everything(
     Raises:
         BadInput: Something other than an archive lies there, perhaps the memory itself.
         StoreError: It cannot be written.
+        Denied: There is an administrator, and the caller is none.
     """
+    memory.caller.check_admin()
     _check_target(path)
     return export_all(memory.store.engine, path, created=_now(memory), extras=extras, progress=progress)
 
@@ -328,7 +331,9 @@ def restore(memory: Memory, path: Path, *, limits: ArchiveLimits | None = None, 
         Damaged: It is cut off or was changed; the message names the part.
         BadInput: It holds some memories only.
         Conflict: The store has a history of its own.
+        Denied: There is an administrator, and the caller is none.
     """
+    memory.caller.check_admin()
     done = restore_archive(memory.store.engine, path, limits=limits, progress=progress)
     memory.adopt(())  # tells the index's background work
     return done

@@ -162,8 +162,12 @@ class Keeping(Writing):
         Args:
             level: ``log`` empties the write-ahead log and drops the snapshots; ``file`` writes the database anew too.
             who: Who does it.
+
+        Raises:
+            Denied: There is an administrator, and the caller is none.
         """
         caller = self._writer(who)
+        caller.check_admin()
         parts = caller.parts
         with caller.audited("purge"):
             done = purge(parts.store.engine, parts.folder, level=level)
