@@ -6,6 +6,7 @@ one process at a time, with the threads each library takes by default.
 Example:
     python benchmarks/speed.py --sizes 6000,100000 --plot benchmarks/results/speed.png
     python benchmarks/speed.py --sizes 6000 --skip-mem0
+    python benchmarks/speed.py --sizes 6000 --only-adds --flush-ms 4    # on a disk that flushes in 4 ms
     python benchmarks/speed.py --resume             # keeps the cells that are already in the JSON file
 
 The corpus is real text that the machine already has: the folder named by PINYON_DATA, when set, and the Python
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from _corpus import Corpus, Prepared
+from _flush import slow_flush
 from _report import limits, plot, tables
 from rivals import cache_folder, make_mem0
 
@@ -53,6 +55,7 @@ class Run:
     questions: int
     header: dict[str, Any]
     cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    environment: dict[str, str] | None = None  # of the subjects; None is that of this process
 
     def save(self) -> None:
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,9 @@ class Run:
         start = time.perf_counter()
         print(f"{key} ...", end=" ", file=sys.stderr, flush=True)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=self.timeout_s, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=self.timeout_s, check=False, env=self.environment
+            )
             lines = done.stdout.strip().splitlines()
             if done.returncode == 0 and lines:
                 self.cells[key] = json.loads(lines[-1])
@@ -194,6 +199,12 @@ def _measure_size(run: Run, size: int, opened: bool) -> None:
     shutil.rmtree(store)
 
 
+def _measure_bulk(run: Run, size: int) -> None:
+    if not run.has(f"pinyon-bulk@{size}"):
+        (run.scratch / f"pinyon-{size}").mkdir()
+        run.subject(f"pinyon-bulk@{size}", "pinyon-bulk", size)
+
+
 def _measure_mem0(run: Run, python: Path) -> None:
     turns, questions = run.scratch / "turns.json", run.scratch / "questions.json"
     items = Prepared(run.prepared).items(max(_MEM0_COUNTS))
@@ -230,6 +241,10 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=7, help="rounds of single adds (default: %(default)s)")
     parser.add_argument("--timeout", type=int, default=3600, help="seconds a cell may take (default: %(default)s)")
+    parser.add_argument(
+        "--flush-ms", type=float, help="let every flush of every subject last this long, as on a slower disk (Linux)"
+    )
+    parser.add_argument("--only-adds", action="store_true", help="single adds, bulk adds and the rival; no searches")
     parser.add_argument("--skip-mem0", action="store_true", help="leave the rival out")
     parser.add_argument("--mem0-python", type=Path, help="interpreter of an environment with mem0ai; default: make one")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a limit is not met or not measured")
@@ -260,6 +275,9 @@ def main() -> int:
             header,
         )
         run.cells = _kept(options, header)
+        if options.flush_ms:
+            run.environment = slow_flush(Path(scratch), options.flush_ms)
+            header["flush_ms"] = options.flush_ms
         header["cells_of_earlier_runs"] = sum("error" not in cell for cell in run.cells.values())
         print(f"preparing {sizes[-1]:,} items", file=sys.stderr)
         Prepared(run.prepared).make(corpus, max(sizes[-1], *_MEM0_COUNTS))
@@ -270,7 +288,10 @@ def main() -> int:
             _measure_mem0(run, options.mem0_python or make_mem0(cache / "mem0"))
         opened = 100_000 if 100_000 in sizes else sizes[-1]
         for size in sizes:
-            _measure_size(run, size, opened=size == opened)
+            if options.only_adds:
+                _measure_bulk(run, size)
+            else:
+                _measure_size(run, size, opened=size == opened)
         run.save()
     for cell in run.cells.values():
         if "qdrant_client" in cell:  # the rival's, read in its own environment
@@ -284,9 +305,11 @@ def main() -> int:
         "load_at_start",
         "versions",
         "corpus",
+        "flush_ms",
         "cells_of_earlier_runs",
     ):
-        print(f"{name}: {header[name]}")
+        if name in header:
+            print(f"{name}: {header[name]}")
     print("\n" + tables(run.cells, sizes))
     if options.plot:
         plot(run.cells, sizes, options.plot)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .clock import micros
 from .payload import Json, canonical
 from .scope import Scope
 
-__all__ = ["GENESIS", "Changes", "Event", "EventOp", "Head", "chain_of"]
+__all__ = ["GENESIS", "Changes", "Event", "EventOp", "Head", "chain_of", "link_of", "walls_of"]
 
 EventOp = Literal[
     "create", "append", "merge", "overwrite", "convert", "restore", "state", "forget", "policy", "update", "archive"
@@ -25,9 +25,8 @@ GENESIS = "0" * 64
 """Chain value before the first entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry of the journal.
+class Event(NamedTuple):
+    """One entry of the journal; a tuple, because one is made for every cube that is written.
 
     Args:
         seq: From 1, without gaps.
@@ -103,16 +102,34 @@ def chain_of(
     detail: Mapping[str, Json],
 ) -> str:
     """Return the chain value of an entry that follows `previous`."""
+    return link_of(previous, seq, micros(time), op, walls_of(actor), space, cube, row, version, hash, detail)
+
+
+def link_of(
+    previous: str,
+    seq: int,
+    time: int,
+    op: EventOp,
+    walls: str,
+    space: str,
+    cube: str,
+    row: int,
+    version: int,
+    hash: str,
+    detail: Mapping[str, Json],
+) -> str:
+    """Return the same as `chain_of` from a time in microseconds and what `walls_of` gives, for those who link many."""
     said = canonical(dict(detail)) if detail else ""
     # No part holds a control character, so the joined text names its parts without doubt; "\x1e" stands for none.
     text = (
-        f"{previous}\x1f{seq}\x1f{micros(time)}\x1f{op}\x1f{_walls(actor)}\x1f{space}\x1f{cube}\x1f{row}\x1f{version}"
+        f"{previous}\x1f{seq}\x1f{time}\x1f{op}\x1f{walls}\x1f{space}\x1f{cube}\x1f{row}\x1f{version}"
         f"\x1f{hash}\x1f{said}"
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _walls(actor: Scope) -> str:
+def walls_of(actor: Scope) -> str:
+    """Return who did something, as the chain says it."""
     who = (actor.tenant, actor.user, actor.agent, actor.session)
     return "\x1f".join("\x1e" if wall is None else wall for wall in who)

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from ..errors import Damaged, TooNew
 from ._connect import PLAIN_MAGIC, check_key, connected
@@ -35,6 +36,34 @@ class _Link:
 
     def __del__(self) -> None:
         self.db.close()
+
+
+class _Reading(plainly):
+    """One read: the connection of this thread, and no fork until it is over."""
+
+    __slots__ = ("_connections",)
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections.path)
+        self._connections = connections
+
+    def __enter__(self) -> sqlite3.Connection:  # type: ignore[override]  # gives what its parent has not
+        """Return the connection."""
+        self._connections.begin_read()
+        try:
+            return self._connections.db
+        except BaseException as error:
+            self._connections.end_read()
+            self._tell(error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let a fork that waits go on; raise the error of this package."""
+        self._connections.end_read()
+        if error is not None:
+            self._tell(error)
 
 
 class Connections:
@@ -88,19 +117,21 @@ class Connections:
                 self._links.add(link)
         return link.db
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection of this thread for a read; a fork waits until it is over."""
+    def begin_read(self) -> None:
+        """Hold up forks."""
         with self._quiet:
             self._readers += 1
-        try:
-            with plainly(self.path):
-                yield self.db
-        finally:
-            with self._quiet:
-                self._readers -= 1
-                if not self._readers:
-                    self._quiet.notify_all()
+
+    def end_read(self) -> None:
+        """Let a fork go on that waits for the last read."""
+        with self._quiet:
+            self._readers -= 1
+            if not self._readers:
+                self._quiet.notify_all()
+
+    def reading(self) -> _Reading:
+        """Give the connection of this thread for a read; a fork waits until it is over."""
+        return _Reading(self)
 
     @property
     def is_writing(self) -> bool:

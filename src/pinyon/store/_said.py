@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError
 
@@ -23,25 +22,45 @@ def failures() -> tuple[type[Exception], ...]:
     return (sqlite3.Error,) if encrypted is None else (sqlite3.Error, encrypted.Error)
 
 
-@contextmanager
-def plainly(path: Path) -> Iterator[None]:
-    """Raise what fails inside as an error of this package, with one sentence about the file."""
-    try:
-        yield
-    except failures() as error:
-        raise _said(path, error) from error
-    except UnicodeEncodeError as error:
-        raise BadInput(f"not valid Unicode: {str(error.object)[:80]!r}") from error
-    except UnicodeDecodeError as error:
-        raise Damaged(f"{path} holds bytes that are no text", hint=_KEEP) from error
-    except OverflowError as error:
-        raise BadInput(f"a number does not fit into 64 bits: {error}") from error
-    except OSError as error:
-        if isinstance(error, PinyonError):
-            raise
-        if error.errno == errno.ENOSPC:
-            raise StoreError(f"the disk of {path} is full", hint="free some space; nothing was lost") from error
-        raise StoreError(f"{path} cannot be used: {error.strerror}", hint="choose another path") from error
+class plainly:  # a context manager, used like a function
+    """Raise what fails inside as an error of this package, with one sentence about the file.
+
+    A class, because a generator costs each read of the store more than the read itself.
+
+    Args:
+        path: The file.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing is needed."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raise the error of this package."""
+        if error is not None:
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        """Raise an error of this package for one of a database or of the system; pass over any other."""
+        path = self._path
+        if isinstance(error, failures()):
+            raise _said(path, error) from error
+        if isinstance(error, UnicodeEncodeError):
+            raise BadInput(f"not valid Unicode: {str(error.object)[:80]!r}") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise Damaged(f"{path} holds bytes that are no text", hint=_KEEP) from error
+        if isinstance(error, OverflowError):
+            raise BadInput(f"a number does not fit into 64 bits: {error}") from error
+        if isinstance(error, OSError) and not isinstance(error, PinyonError):
+            if error.errno == errno.ENOSPC:
+                raise StoreError(f"the disk of {path} is full", hint="free some space; nothing was lost") from error
+            raise StoreError(f"{path} cannot be used: {error.strerror}", hint="choose another path") from error
 
 
 def _said(path: Path, error: Exception) -> StoreError:

@@ -9,7 +9,7 @@ from datetime import datetime
 from ..core.access import Access, Action, Decision, decide
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
-from ..core.events import Event, EventOp, chain_of
+from ..core.events import Event, EventOp, link_of, walls_of
 from ..core.header import Header, Life, Provenance, Rights
 from ..core.payload import Json, Payload
 from ..core.scope import Scope
@@ -58,7 +58,9 @@ class Writer:
         self.access = access
         head = tx.head()
         self.now = max(now, from_micros(head.time))
-        self.now = from_micros(micros(self.now))
+        self.now_us = micros(self.now)
+        self.now = from_micros(self.now_us)
+        self.walls = walls_of(actor)
         self.seq = head.seq
         self.chain = head.chain
         self.events: list[Event] = []
@@ -109,7 +111,7 @@ class Writer:
         owner = self._owner(draft.session)
         cube = Cube(id, row, 1, self.space, owner, draft.payload, header, self.now, self.now, seal, "", row)
         self.created[id] = cube
-        self.note("create", cube, version=1, seal=seal)
+        self._append("create", self.space, id, row, 1, seal, {})
         return cube
 
     def _owner(self, session: str | None) -> Scope:
@@ -255,19 +257,7 @@ class Writer:
         self, op: EventOp, space: str, cube: str, row: int, version: int, seal: str, detail: dict[str, Json]
     ) -> Event:
         self.seq += 1
-        self.chain = chain_of(
-            self.chain,
-            seq=self.seq,
-            time=self.now,
-            op=op,
-            actor=self.actor,
-            space=space,
-            cube=cube,
-            row=row,
-            version=version,
-            hash=seal,
-            detail=detail,
-        )
+        self.chain = link_of(self.chain, self.seq, self.now_us, op, self.walls, space, cube, row, version, seal, detail)
         event = Event(self.seq, self.now, op, self.actor, space, cube, row, version, seal, detail, self.chain)
         self.events.append(event)
         return event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -27,6 +28,10 @@ class Blobs(Protocol):
 
     def get(self, blob: Blob) -> bytes:
         """Return the bytes of a name."""
+        ...
+
+    def view(self, blob: Blob) -> memoryview:
+        """Return the bytes of a name, mapped from their file where that is possible; looked at, never written."""
         ...
 
     def remove(self, blob: Blob) -> None:
@@ -56,6 +61,10 @@ class MemoryBlobs:
             return self._data[blob.sha256]
         except KeyError as error:
             raise NotFound(f"there is no blob {blob.sha256}") from error
+
+    def view(self, blob: Blob) -> memoryview:
+        """Return the bytes of a name, as `get` does, without a copy."""
+        return memoryview(self.get(blob))
 
     def remove(self, blob: Blob) -> None:
         """Drop bytes; dropping what is not here is no error."""
@@ -114,6 +123,33 @@ class FileBlobs:
             raise NotFound(f"there is no blob {blob.sha256}") from error
         except Damaged as error:
             raise Damaged(f"the blob {blob.sha256} was changed on disk") from error
+        except OSError as error:
+            raise StoreError(f"the blob {blob.sha256} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != blob.sha256:
+            raise Damaged(f"the blob {blob.sha256} was changed on disk")
+        return data
+
+    def view(self, blob: Blob) -> memoryview:
+        """Return the bytes of a name as they lie in their file, without a copy; sealed ones are opened into memory.
+
+        The bytes are compared with their name now. What is written into the view changes neither the file nor what
+        others see. A file that is removed stays readable through the views that were taken before.
+
+        Raises:
+            NotFound: They are not here.
+            Damaged: The file's bytes do not hash to its name.
+        """
+        if self._keys is not None or not blob.bytes:
+            return memoryview(self.get(blob))
+        try:
+            with open(self._path(blob), "rb") as file:
+                if os.fstat(file.fileno()).st_size != blob.bytes:
+                    raise Damaged(f"the blob {blob.sha256} was changed on disk")
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no blob {blob.sha256}") from error
+        except Damaged:
+            raise
         except OSError as error:
             raise StoreError(f"the blob {blob.sha256} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != blob.sha256:
