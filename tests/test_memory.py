@@ -11,6 +11,8 @@ import pytest
 from pinyon import Conversation, Document, Memory, Note, Turn, Where
 from pinyon.errors import BadInput, NotFound
 from pinyon.testing import FixedClock, HashEmbedder, ScriptedModel
+from pinyon.text import SizeRouter
+from pinyon.text.model_profile import Curve, ModelProfile
 
 PATHS = ("memory", "file")
 
@@ -169,6 +171,20 @@ def test_operators_find_their_literal_text(memory: Memory, question: str) -> Non
     memory.add(f"here stands {question} as it is")
     memory.add("something else entirely")
     assert texts(memory, question, k=1) == [f"here stands {question} as it is"]
+
+
+def test_a_router_of_the_callers_model_decides_and_says_why(memory: Memory) -> None:
+    for number in range(12):
+        memory.add(f"The heron of pond {number} stands on its left leg in the morning.")
+    free = memory.recall("heron", budget_tokens=100_000)
+    assert free.decision is not None
+    assert free.decision.form == "full"
+    slow = ModelProfile(seconds=Curve(((0, 0.0), (1, 1.0), (10, 10.0))))
+    bound = memory.recall("heron", budget_tokens=100_000, router=SizeRouter(reader=slow, most_seconds=2))
+    assert bound.decision is not None
+    assert bound.decision.form == "search"
+    assert "exceed 2 s" in bound.decision.note
+    assert bound.decision.note in bound.found.notes
 
 
 def test_recall_never_exceeds_its_budget_and_small_memories_come_whole(memory: Memory) -> None:

@@ -10,6 +10,7 @@ from .core.payload import Json
 from .govern.forgetting import ForgetPlan
 from .govern.receipts import Receipt
 from .text.base import Context, Hit, Hits
+from .text.size_router import Decision
 
 __all__ = ["Added", "Answer", "Citation", "Forgotten", "Imported", "Page", "Recall", "SourceResult", "Stats"]
 
@@ -80,10 +81,12 @@ class Recall:
     Args:
         context: The passages, packed.
         found: Everything that was found, with reasons.
+        decision: Which form the history got, and why not another; None where no choice was made.
     """
 
     context: Context
     found: Hits
+    decision: Decision | None = None
 
     @property
     def text(self) -> str:
