@@ -7,6 +7,7 @@ from .extract import Extractive, Sentence
 from .hema import Hema, HemaConfig, HemaRecipe, VectorMemory
 from .model_profile import Call, Curve, Metered, ModelProfile, measure_profile
 from .pack import Pack, passage
+from .read_twice import ReadTwice
 from .size_router import Decision, Outlook, Routed, SizeRouter
 from .split import sentences
 from .summarize import CallableSummarizer, ExtractiveSummarizer, LLMSummarizer, Summarizer
@@ -35,6 +36,7 @@ __all__ = [
     "OnePassExtract",
     "Outlook",
     "Pack",
+    "ReadTwice",
     "Reason",
     "Retriever",
     "Routed",
