@@ -27,7 +27,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pinyon import Memory
+from pinyon import Document, Memory
 from pinyon.errors import PinyonError
 from pinyon.measure import (
     CONTROLS,
@@ -50,6 +50,7 @@ from pinyon.measure import (
 )
 from pinyon.measure.base import surroundings
 from pinyon.measure.learn import learn_weights
+from pinyon.measure.other_words import in_other_words, scattered
 
 STUDIES = ("ask", "crossvalidate", "rerank", "chunks", "variants")  # of the ranking itself; only when asked for
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +98,7 @@ def measure(subject: Subject, path: Path | None, command: str) -> list[Report]:
 
 
 def run_crossvalidation(data: Path) -> dict[str, Any]:
-    """Print how the default does beside weights that never saw the conversation."""
+    """Print how the first sum does beside weights that never saw the conversation."""
     path = found(data, SUBJECTS[0])
     if path is None:
         raise SystemExit("cross-validation needs LoCoMo in the data folder")
@@ -108,14 +109,29 @@ def run_crossvalidation(data: Path) -> dict[str, Any]:
 
 
 def run_rerank(data: Path) -> dict[str, Any]:
-    """Print the weights of the second look, and what weights that never saw a conversation find in it."""
+    """Print the weights of the second look, and what weights that never saw a conversation find in it.
+
+    It learns from the conversations as they are, and from the same evidence under harder circumstances: asked for in
+    other words, standing alone between paragraphs of books and of the Python reference, and both.
+    """
     path = found(data, SUBJECTS[0])
     if path is None:
         raise SystemExit("the second look learns from LoCoMo in the data folder")
+    corpus = locomo(path)
+    texts = _paragraphs(passages(next((data / s.where for s in SUBJECTS if s.corpus is passages), None)))
+    reworded = in_other_words(corpus)
+    variants = (reworded, scattered(corpus, texts), scattered(reworded, texts))
     with tqdm(desc="second look", unit="q", file=sys.stderr, leave=False) as bar:
-        learned = learn_weights(locomo(path), progress=bar.update)
+        learned = learn_weights(corpus, variants, progress=bar.update)
     print(learned.to_markdown(), flush=True)
     return asdict(learned)
+
+
+def _paragraphs(corpus: Corpus) -> list[list[str]]:
+    """Return of each document the paragraphs that are as long as answers of an assistant, in order."""
+    documents = [one for room in corpus.rooms for one in room.experiences if isinstance(one, Document)]
+    kept = [[part for part in one.text.split("\n\n") if 300 < len(part) < 1500] for one in documents]
+    return [parts for parts in kept if parts]
 
 
 def run_ask(data: Path) -> dict[str, float]:

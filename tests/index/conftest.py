@@ -83,6 +83,15 @@ class World:
         self.cubes |= {p.cube.id: p.cube for p in placed}
         return [p.cube for p in placed]
 
+    def write(self, texts: Sequence[str]) -> None:
+        """Write turns that say these texts, in one thread."""
+        drafts = [
+            Draft(Text(text), Header(provenance=Provenance(unit="turn", thread="t", position=n)), key=f"w{n}")
+            for n, text in enumerate(texts)
+        ]
+        placed = self.store.put(drafts, owner=Scope(), space="main", now=NOW, embed=self._vectors)
+        self.cubes |= {p.cube.id: p.cube for p in placed}
+
     def update(self, cube: Cube, *, state: str | None = None) -> None:
         """Give a cube other words, or another state of its life."""
 
@@ -139,6 +148,18 @@ class World:
         return _exhaustive(
             list(self.cubes.values()), question, view, self.embedder, config or IndexConfig(), self._counts
         )
+
+    def reach(self, question: str, view: View) -> float:
+        """Return how much of the most a text could score the best turn does, worked out from the definition."""
+        seen = [_counted(c, self._counts) for c in self.cubes.values() if view.admits(c)]
+        mean = max(1.0, sum(map(Counter.total, seen)) / max(1, len(seen)))
+        best, most = [0.0] * len(seen), 0.0
+        for term, times in Counter(ANALYZER.terms(question)).items():
+            df = sum(1 for found in seen if found[term])
+            idf = times * math.log(1 + (len(seen) - df + 0.5) / (df + 0.5))
+            most += 2.2 * idf  # k1 + 1
+            best = [b + idf * _saturated(f[term], f.total(), mean, 1.2, 0.75) for b, f in zip(best, seen, strict=True)]
+        return max(best) / most
 
 
 @pytest.fixture

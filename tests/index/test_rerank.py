@@ -15,11 +15,12 @@ from pinyon.core.scope import Scope
 from pinyon.core.where import LIVE_STATES, View, Where
 from pinyon.index import Analyzer, Aspects, IndexConfig, RerankConfig, SearchIndex, index_text
 from pinyon.index.cues import cues_of, unpacked
-from pinyon.index.rerank import OFFSET, WEIGHTS
+from pinyon.index.rerank import FITS, WEIGHTS
 
 from . import ruled
 
 DAY = 86_400_000_000
+MARKS = ("asks", "ends_asking", "first_person", "second_person", "exclaims", "capitals")
 SCALED = ("question", "topic", "near_question", "near_topic", "wide_question", "wide_topic", "near_feedback")
 
 
@@ -88,10 +89,14 @@ def _naive(here, view: View, question: str, rows: list[int], aspects: Aspects) -
     out: dict[str, list[float]] = {
         name: [] for name in (*SCALED, "speaker", "spoken_to", "answered", "alike", "prompted")
     }
-    out |= {"begins": [], "length": [], "moment": []}
+    out |= {"begins": [], "length": [], "moment": [], **{name: [] for name in MARKS}}
+    kinship = []
     for row in rows:
         near, wide = window(row, 2), window(row, 4)
         before = beside(row, -1)
+        kinship.append(_cosine(near - vector[row], vector[row]))
+        count = len(Analyzer().terms(index_text(cubes[row])))
+        marks = unpacked(np.array([cues_of(cubes[row].text)]))
         for name, value in (
             ("question", float(vector[row] @ query)),
             ("topic", float(vector[row] @ topic)),
@@ -106,11 +111,19 @@ def _naive(here, view: View, question: str, rows: list[int], aspects: Aspects) -
             ("alike", float(np.mean([max(float(vector[row] @ vector[best]), 0.0) for best in rows[:3]]))),
             ("prompted", 0.0 if before is None else float("?" in cubes[before].text)),
             ("begins", float(before is None)),
-            ("length", math.log1p(len(Analyzer().terms(index_text(cubes[row])))) / 4),
+            ("length", math.log1p(min(count, 54)) / 4),
+            *((name, min(1.0, 40 / count) * float(marks[name][0])) for name in MARKS),
             ("moment", _closeness(cubes[row].time.timestamp() * 1e6, aspects.moments)),
         ):
             out[name].append(value)
-    return out | {name: _scaled(out[name]) for name in SCALED}
+    out |= {name: _scaled(out[name]) for name in SCALED}
+    flow = sum(kinship) / len(kinship)
+    for name in {*FITS} - {"turn", "window1", "window2", "section"}:
+        out[f"flowing_{name}"] = [flow * value for value in out[name]]
+        out[f"alone_{name}"] = [
+            (1 - min(max(near / 0.5, 0.0), 1.0)) * value for near, value in zip(kinship, out[name], strict=True)
+        ]
+    return out
 
 
 def _closeness(time: float, moments: tuple[tuple[int, int], ...]) -> float:
@@ -139,6 +152,62 @@ def test_features_are_those_of_the_definition(world: Callable, size: int, seed: 
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_every_fit_counts_by_how_much_the_words_reached(world: Callable, seed: int) -> None:
+    here = world(seed)
+    here.add(60)
+    here.add(20, user="ann")
+    watch = Watch()
+    index = here.index(config=IndexConfig(rerank=RerankConfig(watch=watch)))
+    for view in (View(), View(scope=Scope(user="ann")), View(where=Where(speaker="Ann"))):
+        for question in [*here.questions(4), "borast unheard"]:
+            vector = here.embedder.embed_query(question)
+            found = index.search(question, vector=vector, view=view, k=5, aspects=Aspects()).found
+            reach = here.reach(question, view)
+            assert 0 <= reach <= 1
+            assert all(f.legs["reach"].score == pytest.approx(reach, rel=1e-4) for f in found)
+            for name in FITS:
+                wanted = watch.found[name] * min(1.0, reach / 0.4)
+                np.testing.assert_allclose(watch.found[f"reached_{name}"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_nearest_in_meaning_is_looked_at_whatever_the_words_say(world: Callable) -> None:
+    here = world(4)
+    here.add(300)
+    question = "borast kadim"
+    vector = here.embedder.embed_query(question)
+    looks = []
+    for nearest in (0, 7):
+        watch = Watch()
+        index = here.index(config=IndexConfig(rerank=RerankConfig(pool=20, nearest=nearest, watch=watch)))
+        index.search(question, vector=vector, view=View(), k=5, aspects=Aspects())
+        looks.append(watch.rows)
+    few, more = looks
+    assert more[: len(few)] == few
+    dense = {
+        c.row: float(here.embedder.embed([index_text(c)])[0].astype(np.float16).astype(np.float32) @ vector)
+        for c in here.cubes.values()
+    }
+    nearest = sorted(dense, key=lambda row: (-dense[row], row))[:7]
+    assert set(more) == {*few, *nearest}
+    assert set(more) > set(few)
+
+
+def test_a_long_text_shows_no_more_of_itself_than_a_short_one(world: Callable) -> None:
+    here = world(5)
+    text = "Why? I say so! You, Ann and Bo Lind, did not. "
+    watch = Watch()
+    index = here.index(config=IndexConfig(rerank=RerankConfig(watch=watch)))
+    here.write([text + "kadim " * 10, text + "kadim " * 100])
+    index.follow()
+    index.search("kadim", vector=here.embedder.embed_query("kadim"), view=View(), aspects=Aspects())
+    short, long = (watch.rows.index(row) for row in sorted(watch.rows))
+    for name in MARKS:
+        assert watch.found[name][long] < 0.5 * watch.found[name][short] or watch.found[name][short] == 0
+    assert watch.found["asks"][short] == 1
+    assert watch.found["length"][long] == pytest.approx(math.log1p(54) / 4)
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_the_second_score_is_the_weighted_sum_and_decides_the_order(world: Callable, seed: int) -> None:
     here = world(seed)
     here.add(60)
@@ -149,12 +218,22 @@ def test_the_second_score_is_the_weighted_sum_and_decides_the_order(world: Calla
         found = index.search(
             question, vector=vector, view=View(), k=60, aspects=Aspects(here.embedder.embed_query)
         ).found
-        wanted = {
-            row: OFFSET + sum(weight * float(watch.found[name][at]) for name, weight in WEIGHTS)
-            for at, row in enumerate(watch.rows)
-        }
+        sums = [sum(weight * float(watch.found[name][at]) for name, weight in WEIGHTS) for at in range(len(watch.rows))]
+        best, first = sorted(sums, reverse=True)[:20], sorted(watch.base.tolist(), reverse=True)[:20]
+        shift = sum(first) / len(first) - sum(best) / len(best)
+        wanted = {row: each + shift for row, each in zip(watch.rows, sums, strict=True)}
         assert {f.row: f.score for f in found} == pytest.approx(wanted, rel=1e-4, abs=1e-5)
         assert all(a.score >= b.score for a, b in pairwise(found))
+
+
+def test_a_second_look_at_one_turn_leaves_its_score(world: Callable) -> None:
+    here = world(2)
+    here.write(["kadim borast"])
+    index = here.index()
+    vector = here.embedder.embed_query("kadim")
+    [first] = index.search("kadim", vector=vector, view=View()).found
+    [second] = index.search("kadim", vector=vector, view=View(), aspects=Aspects()).found
+    assert second.score == pytest.approx(first.score)
 
 
 def test_every_weight_is_of_a_feature(world: Callable) -> None:

@@ -5,7 +5,7 @@ from pinyon.measure import VARIANTS, Corpus, try_variants, variants_table
 
 def test_the_first_variant_gains_nothing_over_itself(demo: Corpus) -> None:
     trials = try_variants([(demo, (10,))], variants=VARIANTS[:2])
-    assert [(t.variant, t.k) for t in trials] == [("default", 10), ("a chunk is its own window", 10)]
+    assert [(t.variant, t.k) for t in trials] == [("the first sum", 10), ("a chunk is its own window", 10)]
     assert trials[0].gain.value == 0
 
 

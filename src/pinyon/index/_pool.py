@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ._names import words_of
 from ._vectors import Vectors
 from .analyze import Analyzer
-from .fuse import Scale
+from .fuse import Scale, best_of
 from .region import Region
 from .rerank import Aspects, Candidates
 from .table import Table
 
-__all__ = ["Asked", "Seen", "filled", "gathered", "shares", "topic_of"]
+__all__ = ["Asked", "Seen", "filled", "gathered", "shares", "topic_of", "with_nearest"]
 
 Scores = NDArray[np.float32]
 Slots = NDArray[np.intp]
@@ -33,6 +33,7 @@ class Seen:
         places: Which of them matched in words.
         words: What was said of these, in the order of `places`.
         scale: Of the inner products.
+        reach: Of the question's words, as in `LexicalScores`.
     """
 
     slots: Slots
@@ -41,6 +42,7 @@ class Seen:
     lexical: Scores
     legs: Mapping[str, Scores]
     scale: Scale
+    reach: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def gathered(
     table: Table,
     vectors: Vectors,
     region: Region,
+    reach: float,
 ) -> Candidates:
     """Return what is to be known of some slots of a region.
 
@@ -69,6 +72,7 @@ def gathered(
         table: The table whose slots these are.
         vectors: By slot.
         region: What may be seen; what lies outside is in no window.
+        reach: Of the question's words.
     """
     around = _around(slots, region)
     used, places = np.unique(around, return_inverse=True)
@@ -96,6 +100,7 @@ def gathered(
         lengths=region.lengths[slots],
         begins=around[_REACH - 1] < 0,
         times=table.column("time")[slots],
+        reach=reach,
     )
 
 
@@ -133,6 +138,22 @@ def topic_of(question: str, names: Sequence[str], analyzer: Analyzer) -> str:
     """Return the words of a question without function words and names; an empty text when nothing is left."""
     said = {word for name in names for word in words_of(name)}
     return " ".join(word for word in analyzer.content(question) if word not in said)
+
+
+def with_nearest(
+    best: Slots, total: Scores, dense: Scores, count: int, ties: Callable[[Slots], NDArray[np.int64]]
+) -> Slots:
+    """Add those nearest in meaning of what stands out at all: the sum alone puts far down what shares no word.
+
+    Args:
+        best: Candidates, best first.
+        total: Sums of all candidates, (M,).
+        dense: Their inner products, (M,).
+        count: How many of the nearest are looked at.
+        ties: As for `best_of`.
+    """
+    nearest = best_of(np.where(total > 0, dense, np.float32(0)), count, ties)
+    return np.concatenate((best, nearest[np.isin(nearest, best, invert=True)]))
 
 
 def filled(best: Slots, total: Scores, dense: Scores, k: int, ties: Callable[[Slots], NDArray[np.int64]]) -> Slots:

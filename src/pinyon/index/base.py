@@ -44,8 +44,8 @@ class Leg:
     """What one way of looking said of a cube.
 
     Args:
-        score: In its own unit: BM25, inner product, or 1 for a name.
-        rank: From 1 among all admitted cubes; 0 when it did not find it.
+        score: In its own unit: BM25, inner product, 1 for a name, or a share for the reach of the question's words.
+        rank: From 1 among all admitted cubes; 0 where there is none.
     """
 
     score: float

@@ -60,12 +60,14 @@ class LexicalScores:
         total: Weighted sum of all granularities, (M,).
         legs: The unweighted score of each granularity, (M,) each.
         terms: Terms of the question that occur in the region, with the number of cubes they occur in.
+        reach: The best turn's score as a share of the most that any text could score for the question, 0 to 1.
     """
 
     slots: NDArray[np.intp]
     total: Scores
     legs: Mapping[Granularity, Scores]
     terms: Mapping[str, int]
+    reach: float = 0.0
 
     def spread(self, size: int) -> Scores:
         """Return the total of every slot, (N,)."""
@@ -161,10 +163,13 @@ class Lexical:
         seen: dict[str, int] = {}
         try:
             found: list[_Term] = []
+            most = 0.0  # of the sum of idf; what no cube says weighs most
             for text, times in Counter(terms).items():
                 term = self._term(text, times, region)
                 if term is None:
+                    most += _idf(times, 0, region.size)
                     continue
+                most += term.idf
                 seen[text] = len(term.docs)
                 found.append(term)
                 self._score_turns(term, region)
@@ -180,7 +185,9 @@ class Lexical:
                     else:
                         self._score_windows(term, table, region)
                 slots = self._seen(np.flatnonzero(self._window2[:size]), region)
-            return self._gathered(slots, section, by_section, seen)
+            best = float(self._turn[:size].max(initial=0))
+            reach = best / (most * (self.config.k1 + 1.0)) if most > 0 else 0.0
+            return self._gathered(slots, section, by_section, seen, reach)
         finally:
             for scores in (self._turn, self._window1, self._window2, self._scratch):
                 scores[: size + 1] = 0.0
@@ -198,8 +205,7 @@ class Lexical:
         found = len(docs)
         if not found:
             return None
-        idf = times * math.log(1.0 + (region.size - found + 0.5) / (found + 0.5))
-        return _Term(docs.astype(np.intp), counts.astype(np.float32), idf)
+        return _Term(docs.astype(np.intp), counts.astype(np.float32), _idf(times, found, region.size))
 
     def _saturated(self, tf: Scores, lengths: Scores, mean: float, idf: float) -> Scores:
         """Return idf · tf · (k1 + 1) / (tf + k1 · (1 - b + b · length / mean)), in the memory of `lengths`."""
@@ -296,7 +302,12 @@ class Lexical:
             self._scratch[term.docs] = 0.0
 
     def _gathered(
-        self, slots: NDArray[np.intp], section: NDArray[np.int32], by_section: Scores, seen: Mapping[str, int]
+        self,
+        slots: NDArray[np.intp],
+        section: NDArray[np.int32],
+        by_section: Scores,
+        seen: Mapping[str, int],
+        reach: float,
     ) -> LexicalScores:
         legs = {
             "turn": self._turn.take(slots),
@@ -308,7 +319,7 @@ class Lexical:
         total = legs["turn"] + np.float32(config.window1) * legs["window1"]
         total += np.float32(config.window2) * legs["window2"]
         total += np.float32(config.section) * legs["section"]
-        return LexicalScores(slots, total, legs, seen)
+        return LexicalScores(slots, total, legs, seen, reach)
 
     def merge(self, kept: NDArray[np.bool_]) -> None:
         """Fold the tail into the base and drop the postings of slots that are gone.
@@ -399,6 +410,11 @@ def _without_gone(
     stays = kept[docs]
     before = np.append(0, np.cumsum(stays))
     return before[starts], docs[stays], counts[stays]
+
+
+def _idf(times: int, found: int, size: int) -> float:
+    """Return the weight of a term that a question says some times and some of all cubes hold."""
+    return times * math.log(1.0 + (size - found + 0.5) / (found + 0.5))
 
 
 def _key(term: str) -> int:

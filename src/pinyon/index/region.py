@@ -257,7 +257,7 @@ class Regions:
             sieve.keep(sieve.of(table.column("until")) > micros(where.valid_at))
         self._sift_names(sieve, "state", set(where.states))
         if where.kinds:
-            self._sift_names(sieve, "kind", {kind.value for kind in where.kinds})
+            self._sift_names(sieve, "kind", {*(kind.value for kind in where.kinds), None})  # every cube has a kind
 
     def _sift_names(self, sieve: _Sieve, name: str, wanted: Iterable[str | None]) -> None:
         """Keep the slots whose name is one of those wanted."""

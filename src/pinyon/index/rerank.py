@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._rerank_weights import OFFSET, WEIGHTS
+from ._rerank_weights import WEIGHTS
 from .cues import unpacked
 
-__all__ = ["Aspects", "Candidates", "RerankConfig", "features", "rerank"]
+__all__ = ["FITS", "Aspects", "Candidates", "RerankConfig", "features", "rerank"]
 
 Scores = NDArray[np.float32]
 Rows = NDArray[np.float32]
@@ -19,9 +19,25 @@ Slots = NDArray[np.intp]
 Watch = Callable[[NDArray[np.int64], Scores, Mapping[str, Scores]], object]
 _FEEDBACK = 5  # best turns whose mean vector stands for what the question may have meant (Rocchio 1971)
 _ALIKE = 3  # best turns that others are compared with
+FITS = (
+    "turn", "window1", "window2", "section", "question", "topic", "near_question", "near_topic", "wide_question",
+    "wide_topic", "near_feedback", "alike",
+)  # fmt: skip
+"""How a turn, or what stands around it, fits a question in words and in meaning.
+
+How much each of these tells depends on three circumstances, and so each stands among the features four times:
+``reached`` (how much of what they could the words of the question reached: where that is little, a match is chance),
+``flowing`` (how near in meaning neighbours stand in this memory: where they do not, windows say little), and ``alone``
+(how little this turn has to do with its neighbours).
+"""
+_LEVELLED = 20  # best turns on which the scores of the first sum and of the second look are brought together
 _JUDGED = ("window1", "speaker", "first_person", "length", "prompted")
 """What counts otherwise when a question asks for a judgement: less its words, more what people say of themselves."""
 _DAY = 86_400_000_000
+_REACH = 0.4  # share of what words could reach from which on they count in full; on LoCoMo a fifth reaches more
+_KINSHIP = 0.5  # inner product with its neighbours from which on a turn is not alone; on LoCoMo evidence has 0.6
+_SHORT_TERMS, _LONG_TERMS = 40, 54  # in longer texts marks and capitals are no sign, and length tells nothing more
+_MARKS = ("asks", "ends_asking", "first_person", "second_person", "exclaims", "capitals")
 _AFTER_DAYS, _BEFORE_DAYS = 7.0, 2.0  # people tell of a day mostly in the week after it
 
 
@@ -31,11 +47,13 @@ class RerankConfig:
 
     Args:
         pool: Their number; at least twice as many as are asked for. 0 leaves the first sum as it is.
+        nearest: How many of the nearest in meaning are looked at again whatever the first sum says.
         weights: By name of a feature; a feature without one counts nothing.
         watch: Told the rows that are looked at, best first, their first scores, and their features; for learning.
     """
 
     pool: int = 400  # on LoCoMo 200 finds 0.2 points less at 10 and 0.5 less at 50
+    nearest: int = 100
     weights: tuple[tuple[str, float], ...] = WEIGHTS
     watch: Watch | None = None
 
@@ -74,6 +92,7 @@ class Candidates:
         lengths: Terms of each, (M,).
         begins: Whether nothing stands before it, (M,).
         times: In microseconds, (M,).
+        reach: Share of what the question's words could reach that they reached in the best turn, 0 to 1.
     """
 
     words: Mapping[str, Scores]
@@ -85,19 +104,29 @@ class Candidates:
     lengths: Scores
     begins: NDArray[np.bool_]
     times: NDArray[np.int64]
+    reach: float
 
 
-def rerank(found: Mapping[str, Scores], weights: Sequence[tuple[str, float]]) -> Scores:
-    """Return the scores of M turns after the second look, (M,), on the scale of the first.
+def rerank(found: Mapping[str, Scores], weights: Sequence[tuple[str, float]], first: Scores) -> Scores:
+    """Return the scores of M turns after the second look, (M,).
+
+    They are shifted so that the best have the mean that the best of the first sum had: chunks keep their first sum, and
+    a question whose words reach little lowers no turn below them.
 
     Args:
         found: Their features.
         weights: By name.
+        first: Their first sums, (M,).
     """
-    total = np.full_like(found["length"], OFFSET)
+    total = np.zeros_like(first)
     for name, weight in weights:
         total += np.float32(weight) * found[name]
-    return total
+    return total + (_best_mean(first) - _best_mean(total))
+
+
+def _best_mean(scores: Scores) -> np.float32:
+    best = np.sort(scores)[-_LEVELLED:]
+    return np.float32(best.mean(dtype=np.float64))
 
 
 def features(
@@ -117,7 +146,9 @@ def features(
     named, before, after = seen.named.astype(np.float32)
     near, wide = _unit(seen.near), _unit(seen.wide)
     feedback = _unit(topic + _unit(seen.vectors[:_FEEDBACK].mean(axis=0)))
-    length = np.log1p(seen.lengths) / np.float32(4)
+    length = np.log1p(np.minimum(seen.lengths, np.float32(_LONG_TERMS))) / np.float32(4)
+    share = np.minimum(np.float32(_SHORT_TERMS) / np.maximum(seen.lengths, np.float32(1)), np.float32(1))
+    cues |= {name: share * cues[name] for name in _MARKS}
     out = {
         **seen.words,
         "speaker": named,
@@ -144,7 +175,20 @@ def features(
     }
     del out["time"], out["number"]
     judged = np.float32(aspects.wants_judgement)
-    return out | {f"judged_{name}": judged * out[name] for name in _JUDGED}
+    out |= {f"judged_{name}": judged * out[name] for name in _JUDGED}
+    for circumstance, weight in _circumstances(seen).items():
+        out |= {f"{circumstance}_{name}": weight * out[name] for name in FITS}
+    return out
+
+
+def _circumstances(seen: Candidates) -> dict[str, Scores | np.float32]:
+    """Return what decides how much each fit tells, 0 to 1: of the whole question, or of each candidate, (M,)."""
+    kinship = np.einsum("me,me->m", seen.vectors, _unit(seen.near - seen.vectors))
+    return {
+        "reached": np.float32(min(1.0, seen.reach / _REACH)),
+        "flowing": np.float32(kinship.mean()),
+        "alone": 1 - np.clip(kinship / np.float32(_KINSHIP), 0, 1),
+    }
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

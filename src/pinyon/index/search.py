@@ -19,10 +19,10 @@ from ..core.where import View
 from ..errors import MissingExtra
 from ._explained import explained
 from ._names import Names
-from ._pool import Asked, Seen, filled, gathered, shares, topic_of
+from ._pool import Asked, Seen, filled, gathered, shares, topic_of, with_nearest
 from ._vectors import Make, Vectors
 from .analyze import Analyzer
-from .base import Found, Journal
+from .base import Found, Journal, Leg
 from .dense import Dense
 from .fuse import FuseConfig, Scale, best_of, fuse
 from .graph import Graph, GraphConfig, again
@@ -272,19 +272,23 @@ class SearchIndex:
 
             pool = self._config.rerank.pool if aspects is not None and vector is not None else 0
             best = best_of(total, max(pool, 2 * k) if pool else k, ties)
+            turns = best[:0]
             if pool and aspects is not None and vector is not None:
+                best = with_nearest(best, total, dense, self._config.rerank.nearest, ties)
                 is_turn = self._table.column("is_turn")[seen.slots[best]]
-                if is_turn.any():
+                turns = best[is_turn]
+                if len(turns):
                     asked = Asked(question, vector, aspects)
-                    found = self._features(asked, seen, best[is_turn], named, region)
+                    found = self._features(asked, seen, turns, named, region)
                     if self._config.rerank.watch is not None:
-                        turns = best[is_turn]
                         self._config.rerank.watch(row[seen.slots[turns]], total[turns], found)
-                    total[best[is_turn]] = rerank(found, self._config.rerank.weights)
+                    total[turns] = rerank(found, self._config.rerank.weights, total[turns])
                 best = best[np.lexsort((ties(best), -total[best]))][:k]
             if is_filled and seen.dense is not None and len(best) < k:
                 best = filled(best, total, seen.dense, k, ties)
             said = explained(best, seen.places, seen.legs, seen.dense, named)
+            for hit in np.flatnonzero(np.isin(best, turns)).tolist():
+                said[hit]["reach"] = Leg(words.reach, 0)  # how much words counted in its second look
             rows, sums = row[seen.slots[best]].tolist(), total[best].tolist()
             hits = tuple(Found(row, score, legs) for row, score, legs in zip(rows, sums, said, strict=True))
             return Ranking(hits, region.size, words.terms, self._vectors.lacking_in(region.mask))
@@ -298,7 +302,7 @@ class SearchIndex:
     def _candidates(self, words: LexicalScores, vector: NDArray[np.float32] | None, region: Region, k: int) -> Seen:
         """Choose how inner products are found: for every slot, slot by slot, or where the graph points."""
         if vector is None:
-            return Seen(words.slots, None, np.arange(len(words.slots)), words.total, words.legs, Scale())
+            return Seen(words.slots, None, np.arange(len(words.slots)), words.total, words.legs, Scale(), words.reach)
         graph, config = self._graph, self._config.graph
         size = len(self._table)
         if (
@@ -318,7 +322,7 @@ class SearchIndex:
             slots = np.flatnonzero(region.mask)
             places = np.searchsorted(slots, words.slots)
             dense = self._vectors.scores(vector)[slots]
-        return Seen(slots, dense, places, words.total, words.legs, Scale.of(dense))
+        return Seen(slots, dense, places, words.total, words.legs, Scale.of(dense), words.reach)
 
     def _pointed(self, graph: Graph, words: LexicalScores, vector: NDArray[np.float32], region: Region, k: int) -> Seen:
         """Score what the graph points at, what came after it was built, and the best by words."""
@@ -335,7 +339,7 @@ class SearchIndex:
         places = np.searchsorted(slots, words.slots[chosen])
         scale = Scale(graph.mean(vector, self._vectors, region.mask), float(dense.max()) if len(dense) else 0.0)
         legs = {name: scores[chosen] for name, scores in words.legs.items()}
-        return Seen(slots, dense, places, words.total[chosen], legs, scale)
+        return Seen(slots, dense, places, words.total[chosen], legs, scale, words.reach)
 
     def _features(
         self, asked: Asked, seen: Seen, turns: Slots, named: NDArray[np.bool_] | None, region: Region
@@ -348,7 +352,7 @@ class SearchIndex:
         about = topic_of(asked.question, names, self._analyzer)
         topic = asked.aspects.embed(about) if asked.aspects.embed is not None and about else asked.vector
         legs = shares(seen.lexical, seen.legs, seen.places, turns)
-        candidates = gathered(seen.slots[turns], legs, codes, self._table, self._vectors, region)
+        candidates = gathered(seen.slots[turns], legs, codes, self._table, self._vectors, region, seen.reach)
         return features(candidates, asked.vector, topic, asked.aspects)
 
     def _named(self, question: str, slots: Slots) -> NDArray[np.bool_] | None:

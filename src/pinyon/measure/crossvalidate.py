@@ -1,4 +1,4 @@
-"""Choose the weights of the ranking on all conversations but one, and look how they do on that one."""
+"""Choose the weights of the first sum on all conversations but one, and look how they do on that one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CrossValidation", "Fold", "cross_validate"]
 GRID = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 _KS = (10, 50)
 _ROUNDS = 3  # of coordinate ascent; more change nothing on LoCoMo
-_START = Weights(0.0, 0.0, 0.0, 0.0, 0.0)  # from nothing, so that the default leaves no trace in the choice
+_START = Weights(0.0, 0.0, 0.0, 0.0, 0.0)  # from nothing, so that the first sum as it is leaves no trace in the choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Fold:
         held_out: Its name.
         chosen: Weights with the best mean of recall@10 and recall@50 on the others.
         recall: Recall@10 and @50 on the one held out with these.
-        default: The same with the default weights.
+        first_sum: The same with the weights of the first sum as it is.
         n: Its questions.
     """
 
     held_out: str
     chosen: Weights
     recall: tuple[float, float]
-    default: tuple[float, float]
+    first_sum: tuple[float, float]
     n: int
 
 
@@ -48,15 +48,15 @@ class CrossValidation:
     Args:
         folds: One a conversation.
         held_out: Recall@10 and @50 over all questions, each with the weights of its fold.
-        default: The same with the default weights.
-        gain: Default less held out, paired: by how much the default may be tuned to these conversations.
+        first_sum: The same with the weights of the first sum as it is.
+        gain: First sum less held out, paired: by how much the first sum may be tuned to these conversations.
         overall: Weights that are best on all conversations, seen.
         seen: Recall@10 and @50 with these: the most that tuning shows.
     """
 
     folds: tuple[Fold, ...]
     held_out: tuple[Interval, Interval]
-    default: tuple[Interval, Interval]
+    first_sum: tuple[Interval, Interval]
     gain: tuple[Interval, Interval]
     overall: Weights
     seen: tuple[float, float]
@@ -64,16 +64,16 @@ class CrossValidation:
     def to_markdown(self) -> str:
         """Return a table of the folds and a line for all."""
         names = list(asdict(self.overall))
-        head = ["held out", "n", *names, "@10", "@50", "default @10", "default @50"]
+        head = ["held out", "n", *names, "@10", "@50", "first sum @10", "first sum @50"]
         lines = ["### LoCoMo, leave one conversation out", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
         for fold in self.folds:
             weights = [f"{value:g}" for value in asdict(fold.chosen).values()]
-            figures = [f"{100 * v:.1f}" for v in (*fold.recall, *fold.default)]
+            figures = [f"{100 * v:.1f}" for v in (*fold.recall, *fold.first_sum)]
             lines.append(f"| {' | '.join([fold.held_out, str(fold.n), *weights, *figures])} |")
         seen = [f"{value:g}" for value in asdict(self.overall).values()]
-        shown = [_percent(i) for i in (*self.held_out, *self.default)]
+        shown = [_percent(i) for i in (*self.held_out, *self.first_sum)]
         lines.append(f"| all | {self.held_out[0].n} | {' | '.join('' for _ in names)} | {' | '.join(shown)} |")
-        lines += ["", f"Default less held out: @10 {_points(self.gain[0])}, @50 {_points(self.gain[1])} points."]
+        lines += ["", f"First sum less held out: @10 {_points(self.gain[0])}, @50 {_points(self.gain[1])} points."]
         lines.append(
             f"Best on all, seen: {', '.join(f'{n} {v}' for n, v in zip(names, seen, strict=True))}: "
             f"@10 {100 * self.seen[0]:.1f}, @50 {100 * self.seen[1]:.1f}."
@@ -105,17 +105,17 @@ def cross_validate(
     if len(rooms) < 2:
         raise BadInput(f"leaving one of {len(rooms)} rooms out is not possible", hint="give at least two")
     trial = _Trial(rooms, progress)
-    default = Weights.of(IndexConfig())
+    first_sum = Weights.of(IndexConfig())
     folds: list[Fold] = []
     mine: list[NDArray[np.float64]] = []
     for held, bench in enumerate(rooms):
         chosen = trial.best(grid, [number for number in range(len(rooms)) if number != held])
-        found, usual = trial.recalls(chosen)[held], trial.recalls(default)[held]
+        found, usual = trial.recalls(chosen)[held], trial.recalls(first_sum)[held]
         mine.append(found)
         folds.append(Fold(bench.name, chosen, _means(found), _means(usual), len(found)))
     everything = list(range(len(rooms)))
     overall = trial.best(grid, everything)
-    ours, usual = np.concatenate(mine), np.concatenate(trial.recalls(default))
+    ours, usual = np.concatenate(mine), np.concatenate(trial.recalls(first_sum))
     return CrossValidation(
         tuple(folds),
         (bootstrap(ours[:, 0].tolist()), bootstrap(ours[:, 1].tolist())),

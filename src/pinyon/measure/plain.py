@@ -1,4 +1,4 @@
-"""The ranking once more in plain arrays: the slow reference, and the bench on which its weights are tried out.
+"""The first sum in plain arrays: the slow reference, and the bench on which its weights are tried out.
 
 A leg is one number for every question and cube. They are computed once; then a set of weights costs a sum, and a few
 hundred sets can be compared in seconds. `tests/measure/test_plain.py` holds it against the index itself.

@@ -28,6 +28,7 @@ BUDGET_TOKENS = 1000
 KS = (1, 5, 10)
 _SMALL = 28  # preferences of a small run
 _LETTERS = "ABCD"
+_SESSION = "talk"  # of every space; a name that told the topic would stand in all that a memory finds by its session
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class PrefEval:
         def work() -> Mapping[str, Json]:
             space = f"prefeval-{one.key.replace('/', '-')}"
             said = {f"{space}:preference": one.text}
-            subject.add(space, [Passage(f"{space}:preference", one.text, session=space, role="user")])
+            subject.add(space, [Passage(f"{space}:preference", one.text, session=_SESSION, role="user")])
             record: dict[str, Json] = {"given": self._chosen(one, [one.text], f"{seed}")[0]}
             for before, distance in pairwise((0, *distances)):
                 more = list(_turns(space, before, talk[before:distance]))
@@ -262,8 +263,8 @@ def _exchanges(chat: Any) -> Iterator[Exchange]:
 
 def _turns(space: str, start: int, talk: Sequence[Exchange]) -> Iterator[Passage]:
     for number, exchange in enumerate(talk, start):
-        yield Passage(f"{space}:{number}u", exchange.user, session=space, role="user")
-        yield Passage(f"{space}:{number}a", exchange.assistant, session=space, role="assistant")
+        yield Passage(f"{space}:{number}u", exchange.user, session=_SESSION, role="user")
+        yield Passage(f"{space}:{number}a", exchange.assistant, session=_SESSION, role="assistant")
 
 
 def _generated(generator: Generator, one: Preference, context: str, seed: str) -> bool:

@@ -1,4 +1,4 @@
-"""Changes of the ranking that need no model, each tried on every corpus beside the default."""
+"""Changes of the first sum that need no model, each tried on every corpus beside the sum as it is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Variant:
 
     Args:
         name: For the table.
-        scores: Room and its default legs to scores, (questions, N).
+        scores: Room and its legs as they are to scores, (questions, N).
         linked: Units whose neighbours are their windows.
     """
 
@@ -176,7 +176,7 @@ def _covered(weight: float) -> Callable[[Bench, Legs], Scores]:
 
 
 VARIANTS = (
-    Variant("default", _weighted(_BASE), LINKED),
+    Variant("the first sum", _weighted(_BASE), LINKED),
     Variant("a chunk is its own window", _weighted(_BASE)),
     Variant("window2 1, speaker 0.3", _weighted(_WIDER)),
     Variant("window2 1, speaker 0.3, dense 0.2", _weighted(_CONTEXTUAL)),
