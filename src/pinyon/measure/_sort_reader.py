@@ -23,6 +23,7 @@ __all__ = [
 PREFIX = "Answer: Segment"
 _SYSTEM = "You answer questions about the order of events in a text, with one letter."
 _LABELS = ("A", "B")
+_EXTRACT = "Read this extract.\n\n"
 
 
 class Reader(Protocol):
@@ -118,7 +119,7 @@ def order_prompt(text: str, a: str, b: str) -> list[Message]:
         a: Segment shown as A.
         b: Segment shown as B.
     """
-    before = f"Read this extract.\n\n{text}\n\n" if text else ""
+    before = f"{_EXTRACT}{text}\n\n" if text else ""
     asked = (
         "Here are two segments of a text, A and B. Which of them appears first in it?\n\n"
         f"Segment A: {a}\n\nSegment B: {b}\n\nWhich segment appears first, A or B?"
@@ -170,7 +171,7 @@ class GeneratorReader:
 class LocalReader:
     """Ask a causal language model on this machine, by the probabilities of its next token.
 
-    What both orders of a trial share at their beginning, the excerpt above all, is read once.
+    What the orders and scorers of a trial share at their beginning, the excerpt above all, is read once.
 
     Args:
         model: Hub id, or a folder.
@@ -222,11 +223,18 @@ class LocalReader:
         return f"{shown}{PREFIX}"
 
     def _likelihood(self, text: str, said: str) -> float:
-        before = self._tokens(text) if text else self._tokens("\n")
+        before = self._tokens(self._beginning(text))
         after = self._tokens(f" {said}" if text else said)
         scores = self._next(before + after, len(after) + 1)[:-1]  # (T, V), each predicts the token after it
         picked = scores[range(len(after)), after]
         return float(picked.sum())
+
+    def _beginning(self, text: str) -> str:
+        """Return what the question begins with, up to the end of the text; a blank line without a text."""
+        if not text:
+            return "\n"
+        head, extract, _ = self._asked(text, "", "").partition(f"{_EXTRACT}{text}")
+        return f"{head}{extract}" if extract else text  # a template that changes what it is given
 
     def _tokens(self, text: str) -> list[int]:
         return [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
