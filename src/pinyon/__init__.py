@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .results import Added, Answer, Forgotten, Page, Recall
     from .text.base import Hit, Hits
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "Added",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
+from .. import __version__
 from ..core.cube import Cube
 from ..core.experience import Experience
 from ..core.payload import Json
@@ -271,7 +272,7 @@ def surroundings() -> tuple[str, dict[str, str]]:
     found = {"python": platform.python_version()}
     for name in _VERSIONS:
         try:
-            found[name] = version(name)
+            found[name] = __version__ if name == "pinyon" else version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
