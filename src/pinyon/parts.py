@@ -29,6 +29,7 @@ from .models import TokenCounter
 from .rooms import Rooms
 from .schedule import Heat, LifecycleConfig
 from .searching import Finder
+from .states import StateDesk
 from .store import Engine, Store
 
 __all__ = ["REDACTION", "AuditLevel", "Caller", "ConflictMode", "Handle", "Parts", "Who", "secret_of"]
@@ -74,6 +75,12 @@ class Parts:
     rooms: Rooms | None = None
     root: Parts | None = None
     rules: dict[str | None, Rules] = field(default_factory=dict)
+    states: StateDesk = field(default_factory=StateDesk)
+
+    @property
+    def desk(self) -> StateDesk:
+        """What states of local models need, shared with the rooms."""
+        return (self.root or self).states
 
     @property
     def root_engine(self) -> Engine:
@@ -93,6 +100,7 @@ class Parts:
         try:
             if self.rooms is not None:
                 self.rooms.close()
+            self.desk.drop_store(self.store.engine.identity)
             self.note_uses()
             self.finder.close()
         finally:
@@ -105,6 +113,10 @@ class Parts:
         if tenant not in self.rules:
             self.rules[tenant] = Rules(self.store, tenant)
         return self.rules[tenant]
+
+    def let_go(self) -> None:
+        """Take out of memory what states of models held that are no more."""
+        self.desk.follow(self.store.engine)
 
     def note_uses(self) -> None:
         """Write which memories were used; where that cannot be written, it is lost, with a warning in the log."""

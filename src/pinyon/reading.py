@@ -11,15 +11,15 @@ from typing import Unpack
 from .core.budget import Budget
 from .core.clock import micros
 from .core.cube import Cube, Version
-from .core.payload import clean
+from .core.payload import Kind, clean
 from .core.where import View, Where, where_from
 from .errors import BadInput
 from .models import Generator
 from .parts import Caller, Handle, Parts, Who
 from .results import Answer, Citation, Page, Recall, Stats
-from .text import Extractive, Hit, Hits, Pack, SizeRouter, cited_prompt
+from .text import Composer, Extractive, Hit, Hits, Pack, SizeRouter, cited_prompt
 
-__all__ = ["Filters", "Reading", "where_of"]
+__all__ = ["Asked", "CallerShelf", "Filters", "Reading", "cited_answer", "generated", "where_of"]
 
 Filters = Where | Mapping[str, object] | None
 """A filter: a `Where`, or its fields as a mapping."""
@@ -121,9 +121,18 @@ class Reading(Handle):
         question = _question(question)
         if not isinstance(k, int) or k < 1:
             raise BadInput(f"k must be a whole number of at least 1, got {k!r}")
-        return caller.parts.finder.search(question, k, caller.view(where_of(where)))
+        return caller.parts.finder.search(question, k, caller.view(_words(where)))
 
-    def recall(self, question: str, *, budget_tokens: int = 2000, where: Filters = None, **who: Unpack[Who]) -> Recall:
+    def recall(
+        self,
+        question: str,
+        *,
+        budget_tokens: int = 2000,
+        where: Filters = None,
+        router: SizeRouter | None = None,
+        composer: Composer | None = None,
+        **who: Unpack[Who],
+    ) -> Recall:
         """Return what a prompt needs to answer a question, packed to a token budget.
 
         Everything, in order, when it fits; else the best hits. Each passage has a number, a date and a speaker.
@@ -132,21 +141,34 @@ class Reading(Handle):
             question: What the prompt is about.
             budget_tokens: Most tokens of the context, >= 1; never exceeded.
             where: Filter.
+            router: Chooses the form by size, time and price of the caller's model; None reads everything when it fits
+                the budget and searches otherwise. What it chose, and why, is `Recall.decision`.
+            composer: Lays out what was found; None numbers the passages in order of time, `ReadTwice` shows them twice.
             who: Who asks.
         """
         caller = self._for(who)
-        recalled = self._recalled(question, budget_tokens, where, caller)
+        recalled = self._recalled(question, budget_tokens, where, caller, router, composer)
         _told(caller, "recall", question, budget_tokens, recalled.found, recalled.hits)
         return recalled
 
-    def _recalled(self, question: str, budget_tokens: int, where: Filters, caller: Caller) -> Recall:
+    def _recalled(
+        self,
+        question: str,
+        budget_tokens: int,
+        where: Filters,
+        caller: Caller,
+        router: SizeRouter | None = None,
+        composer: Composer | None = None,
+    ) -> Recall:
         question = _question(question)
         if not isinstance(budget_tokens, int) or budget_tokens < 1:
             raise BadInput(f"a budget of {budget_tokens!r} tokens is not possible", hint="give a whole number above 0")
-        shelf = _Shelf(caller.parts, caller.view(where_of(where)))
+        shelf = CallerShelf(caller.parts, caller.view(_words(where)))
         budget = Budget(tokens=budget_tokens)
-        found = _present(SizeRouter().retrieve(question, shelf, budget))
-        return Recall(Pack().compose(found.hits, shelf, budget), found)
+        routed = (router or SizeRouter()).route(question, shelf, budget)
+        found = _present(routed.hits)
+        context = (composer or Pack()).compose(found.hits, shelf, budget)
+        return Recall(context, found, routed.decision)
 
     def ask(
         self,
@@ -155,6 +177,8 @@ class Reading(Handle):
         generator: Generator | None = None,
         budget_tokens: int = 2000,
         where: Filters = None,
+        router: SizeRouter | None = None,
+        composer: Composer | None = None,
         **who: Unpack[Who],
     ) -> Answer:
         """Answer a question from what is remembered, with citations; without evidence, say so.
@@ -164,6 +188,9 @@ class Reading(Handle):
             generator: Writes the answer from the recalled passages; None quotes the sentences that answer.
             budget_tokens: Most tokens of the passages given to the generator.
             where: Filter.
+            router: Chooses the form by size, time and price of the caller's model; None reads everything when it fits
+                the budget and searches otherwise. What it chose, and why, is `Recall.decision`.
+            composer: Lays out what was found; None numbers the passages in order of time, `ReadTwice` shows them twice.
             who: Who asks.
 
         Raises:
@@ -173,10 +200,14 @@ class Reading(Handle):
         if generator is None:
             answer = self._quote(question, where, caller)
         else:
-            recalled = self._recalled(question, budget_tokens, where, caller)
-            answer = _generated(question, generator, recalled)
+            recalled = self._recalled(question, budget_tokens, where, caller, router, composer)
+            asked = Asked(question, caller, recalled, budget_tokens, where_of(where), composer is None)
+            answer = self._generated(generator, asked)
         _told(caller, "ask", question, len(answer.citations), answer.recall.found, answer.recall.hits)
         return answer
+
+    def _generated(self, generator: Generator, asked: Asked) -> Answer:
+        return generated(asked.question, generator, asked.recalled)
 
     def _quote(self, question: str, where: Filters, caller: Caller) -> Answer:
         found = _present(self._found(question, 12, where, caller))
@@ -189,7 +220,7 @@ class Reading(Handle):
             found=found.terms,
             size=found.considered,
         )
-        shelf = _Shelf(caller.parts, caller.view(where_of(where)))
+        shelf = CallerShelf(caller.parts, caller.view(_words(where)))
         cited = list({s.hit.cube.id: s.hit for s in chosen}.values())
         numbers = {hit.cube.id: number for number, hit in enumerate(cited, 1)}
         recalled = Recall(Pack().compose(found.hits, shelf, Budget(tokens=2000)), found)
@@ -222,27 +253,55 @@ class Reading(Handle):
 
 
 @dataclass(frozen=True, slots=True)
-class _Shelf:
+class Asked:
+    """A question that a generator is to answer.
+
+    Args:
+        question: What was asked.
+        caller: Who asks.
+        recalled: What was found, packed.
+        budget_tokens: Most tokens of the passages.
+        where: Filter.
+        is_plain: Whether the passages are laid out as always.
+    """
+
+    question: str
+    caller: Caller
+    recalled: Recall
+    budget_tokens: int
+    where: Where
+    is_plain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CallerShelf:
     """A memory narrowed to one view, for the mechanisms of the text room."""
 
     parts: Parts
     view: View
 
     def search(self, question: str, k: int) -> Hits:
+        """Return the best hits."""
         return self.parts.finder.search(question, k, self.view)
 
     def everything(self, limit: int) -> Sequence[Cube]:
+        """Return up to `limit` cubes in the order in which they were lived or written."""
         return self.parts.store.engine.find(self.view, newest_first=False, limit=limit, after=None)
 
     def tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of prompt tokens of each text."""
         return self.parts.counter.count_many(texts)
 
 
-def _generated(question: str, generator: Generator, recalled: Recall) -> Answer:
+def generated(question: str, generator: Generator, recalled: Recall) -> Answer:
     """Return what a generator answers from what was recalled; without evidence it is not asked."""
     if not recalled.hits:
         return Answer(_UNKNOWN, (), recalled, by=generator.name)
-    text = generator.generate(cited_prompt(question, recalled.text))
+    return cited_answer(generator.generate(cited_prompt(question, recalled.text)), generator, recalled)
+
+
+def cited_answer(text: str, generator: Generator, recalled: Recall) -> Answer:
+    """Return what a generator wrote, with the passages that it names."""
     numbers = sorted({n for n in _cited(text) if 1 <= n <= len(recalled.hits)})
     citations = tuple(Citation(n, recalled.hits[n - 1]) for n in numbers)
     return Answer(text.strip(), citations, recalled, by=generator.name)
@@ -264,6 +323,7 @@ def _told(caller: Caller, action: str, question: str, k: int, found: Hits, used:
     parts = caller.parts
     if caller.at is None and not parts.store.engine.is_read_only:
         parts.heat.note([hit.cube.row for hit in used])
+        parts.desk.note(used, caller.scope.session)
     parts.auditor.searched(
         caller.scope, action, question, space=caller.space, k=k, hits=len(used), considered=found.considered
     )
@@ -274,6 +334,12 @@ def where_of(filters: Filters) -> Where:
     if filters is None:
         return Where()
     return filters if isinstance(filters, Where) else where_from(filters)
+
+
+def _words(filters: Filters) -> Where:
+    """Return a filter that asks for words where it names no kind: a state or a change of weights has none to find."""
+    where = where_of(filters)
+    return where if where.kinds else replace(where, kinds=(Kind.TEXT,))
 
 
 def _question(text: object) -> str:

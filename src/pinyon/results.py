@@ -12,7 +12,19 @@ from .govern.receipts import Receipt
 from .text.base import Context, Hit, Hits
 from .text.size_router import Decision
 
-__all__ = ["Added", "Answer", "Citation", "Forgotten", "Imported", "Page", "Recall", "SourceResult", "Stats"]
+__all__ = [
+    "Added",
+    "Answer",
+    "Citation",
+    "Converted",
+    "Forgotten",
+    "Imported",
+    "Page",
+    "Recall",
+    "Saved",
+    "SourceResult",
+    "Stats",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,53 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What a state that was attached saved an answer.
+
+    Args:
+        state: Id of the state.
+        tokens: Tokens of the prompt that the model did not read again.
+        read: Tokens of the prompt that it read.
+        ms: Milliseconds saved, estimated from what this model read in how much time.
+        attached_ms: Milliseconds until the state was ready.
+        is_approximate: Whether the state's numbers differ from what the model would compute.
+    """
+
+    state: str
+    tokens: int
+    read: int
+    ms: float
+    attached_ms: float
+    is_approximate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What became of texts that were converted into a state.
+
+    Args:
+        cube: The state.
+        sources: The texts, in the order of their passages.
+        outcome: ``created``, ``unchanged`` when it was there already, or ``rewritten`` when it was there with rights or
+            tensors that were not as they should be.
+        tokens: Tokens that it has read.
+        reused: Of these, tokens that an older state of the same texts had read already.
+        bytes: Bytes of its tensors.
+        ms: Milliseconds until it had reached the disk.
+        replaced: Ids of older states of the same texts that went.
+    """
+
+    cube: Cube
+    sources: tuple[Cube, ...]
+    outcome: str
+    tokens: int
+    reused: int
+    bytes: int
+    ms: float
+    replaced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with its evidence.
 
@@ -123,12 +182,14 @@ class Answer:
         citations: Where it stands; empty when there is no evidence.
         recall: What was read for it.
         by: ``extractive`` or the name of the generator.
+        saved: What an attached state saved; None where none was attached, of which a note of what was found says why.
     """
 
     text: str
     citations: tuple[Citation, ...]
     recall: Recall
     by: str = "extractive"
+    saved: Saved | None = None
 
     @property
     def is_known(self) -> bool:

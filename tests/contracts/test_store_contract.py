@@ -15,8 +15,9 @@ from pinyon.core.header import Header, Life, Provenance
 from pinyon.core.payload import Delta, Kind, State, Text
 from pinyon.core.scope import Scope
 from pinyon.core.where import EVERY_STATE, Condition, View, Where
-from pinyon.errors import BadInput, NotFound
+from pinyon.errors import BadInput, Conflict, NotFound
 from pinyon.store import Engine, MemoryEngine, SourceMark, Store, VectorRows
+from pinyon.store.base import Placed
 from pinyon.testing import HashEmbedder
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -343,3 +344,24 @@ def test_a_life_in_another_time_zone_is_the_same_moment(store: Store) -> None:
     put(store, "x", life=Life(valid_from=moment))
     put(store, "x", life=Life(valid_from=moment.astimezone(UTC)))
     assert store.engine.head().seq == 1
+
+
+def test_what_is_made_of_something_that_changed_meanwhile_is_not_written(store: Store) -> None:
+    one, two = put(store, "one", "two")
+    draft = Draft(State((), {"of": "both"}, details={"form": "full"}))
+
+    def write() -> list[Placed]:
+        return store.put([draft], owner=NOBODY, space="main", now=NOW, sources=[one, two])
+
+    store.update(two.id, lambda old: replace(old, payload=Text("three")), view=View(), actor=NOBODY, now=NOW)
+    with pytest.raises(Conflict, match=two.id):
+        write()
+    store.remove([one.id], view=View(), actor=NOBODY, now=NOW)
+    with pytest.raises(Conflict, match=one.id):
+        write()
+    assert found(store, View()) == ["three"]
+
+
+def test_a_blob_is_looked_at_without_being_changed(store: Store) -> None:
+    blob = store.engine.blobs.put(b"tensors")
+    assert bytes(store.engine.blobs.view(blob)) == b"tensors"

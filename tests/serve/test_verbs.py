@@ -40,6 +40,8 @@ UNDERSTOOD = {  # parameters of Python that stand for others in the table
     "rights",  # `grant` gives them
     "rules",  # made of the options of a rule
     "functions",  # for programs
+    "router",  # for programs
+    "composer",  # for programs
     "key",  # --key-file and PINYON_KEY
     "new",  # --new-key-file
     "source",  # --path

@@ -73,3 +73,29 @@ def test_a_folder_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
 def test_a_digest_cannot_be_a_path() -> None:
     with pytest.raises(ValueError, match="not a SHA-256"):
         Blob("../" * 21 + "x", 3)
+
+
+def test_a_view_is_the_bytes_and_writing_into_it_changes_nothing(blobs: Blobs) -> None:
+    blob = blobs.put(b"tensors" * 1000)
+    view = blobs.view(blob)
+    assert bytes(view) == blobs.get(blob)
+    if not view.readonly:
+        view[0] = 0
+    assert blobs.get(blob) == b"tensors" * 1000
+    blobs.remove(blob)
+    assert bytes(view[7:14]) == b"tensors"  # what was taken before stays readable
+    with pytest.raises(NotFound):
+        blobs.view(blob)
+
+
+def test_a_view_of_nothing_is_empty(blobs: Blobs) -> None:
+    assert bytes(blobs.view(blobs.put(b""))) == b""
+
+
+@pytest.mark.parametrize("content", [b"", b"abd", b"abcd"])
+def test_damage_is_noticed_in_a_view(tmp_path: Path, content: bytes) -> None:
+    blobs = FileBlobs(tmp_path)
+    blob = blobs.put(b"abc")
+    file_of(tmp_path, blob).write_bytes(content)
+    with pytest.raises(Damaged, match=blob.sha256):
+        blobs.view(blob)

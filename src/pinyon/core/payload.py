@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 
 TextFormat = Literal["text", "markdown", "code", "table", "json"]
-StateFormat = Literal["kv_cache", "hidden_state", "recurrent", "steering_vector"]
+StateFormat = Literal["kv_cache", "hidden_state", "recurrent", "steering_vector", "head_profile"]
 DeltaFormat = Literal["lora", "adapter", "weight_delta", "prompt_embedding"]
 
 
@@ -81,12 +81,16 @@ class State:
         binding: Everything that must match before use: weights, tokenizer, template, adapters, dtype, rope.
         format: Which inside this is.
         tokens: Positions covered, >= 0.
+        details: What else is known of it, nothing of which decides whether it may be used: how its numbers are
+            stored and how far that is off, which tokens came from which source. No blobs and some details is a state
+            that was dropped and can be built again.
     """
 
     blobs: tuple[Blob, ...]
     binding: Mapping[str, Json]
     format: StateFormat = "kv_cache"
     tokens: int = 0
+    details: Mapping[str, Json] = field(default_factory=dict)
 
     kind = Kind.STATE
 
@@ -147,13 +151,14 @@ def payload_to_json(payload: Payload) -> dict[str, Json]:
         case Text():
             return {"kind": "text", "format": payload.format, "content": payload.content}
         case State():
-            return {
+            state: dict[str, Json] = {
                 "kind": "state",
                 "format": payload.format,
                 "blobs": [_blob_to_json(blob) for blob in payload.blobs],
                 "binding": dict(payload.binding),
                 "tokens": payload.tokens,
             }
+            return {**state, "details": dict(payload.details)} if payload.details else state
         case Delta():
             return {
                 "kind": "weights",
@@ -182,6 +187,7 @@ def payload_from_json(data: Mapping[str, object]) -> Payload:
                     data["binding"],  # type: ignore[arg-type]  # any JSON object
                     format=data["format"],  # type: ignore[arg-type]
                     tokens=int(data["tokens"]),  # type: ignore[call-overload]
+                    details=data.get("details", {}),  # type: ignore[arg-type]  # likewise
                 )
             case "weights":
                 return Delta(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import shutil
@@ -166,16 +165,12 @@ def _drop_orphans(engine: Engine) -> int:
         if file.name.startswith("."):  # written aside by a process that was killed
             file.unlink(missing_ok=True)
             gone += 1
-        elif not engine.names_blob(file.name) and _is_named_by_its_bytes(file):
-            engine.blobs.remove(Blob(file.name, file.stat().st_size))
+        elif engine.names_blob(file.name):  # the usual case, and no need to read it
+            continue
+        elif (name := engine.blobs.named_by(file)) and not engine.names_blob(name):
+            engine.blobs.remove(Blob(name, file.stat().st_size))
             gone += 1
     return gone
-
-
-def _is_named_by_its_bytes(file: Path) -> bool:
-    """Return whether a file is named by its SHA-256; those of an encrypted store are not, and nobody can tell whose."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() == file.name
 
 
 def _is_log_empty(engine: Engine) -> bool:

@@ -8,6 +8,7 @@ from .html import page
 from .leaderboard import leaderboard_html, leaderboard_markdown, pack_results
 from .locomo import locomo, locomo_merged, read_locomo, run_locomo, run_locomo_merged
 from .locomo_recall import LoCoMo
+from .needle_grid import NeedleGrid, NeedleRow, cut_by, measure_needles
 from .needles import Haystack, Needle, Needles, haystack
 from .passages import hotpot, passages, squad, squad_articles
 from .registry import MEASURES, NOWHERE, SUBJECTS, Known, Places, measure_called, subject_called
@@ -50,6 +51,8 @@ __all__ = [
     "Measured",
     "Metric",
     "Needle",
+    "NeedleGrid",
+    "NeedleRow",
     "Needles",
     "Passage",
     "PinyonMemory",
@@ -70,6 +73,7 @@ __all__ = [
     "compare",
     "compared",
     "cross_validate",
+    "cut_by",
     "difference",
     "haystack",
     "hotpot",
@@ -78,6 +82,7 @@ __all__ = [
     "locomo",
     "locomo_merged",
     "measure_called",
+    "measure_needles",
     "measured",
     "median",
     "pack_results",

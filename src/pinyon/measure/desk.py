@@ -1,4 +1,4 @@
-"""`pinyon measure`: list what can be measured, run it, compare two results, print a folder of results."""
+"""`pinyon measure`: list what can be measured, run it, compare two results, print a folder; needles in a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .session import MeasureBudget
 
 __all__ = ["Measured", "Task", "measured", "write_report"]
 
-Task = Literal["list", "run", "compare", "report"]
+Task = Literal["list", "run", "compare", "report", "needle"]
 SUBJECTS_RUN = "pinyon,bm25,dense,hybrid,random"
 
 
@@ -53,12 +53,22 @@ def measured(
     seconds_per_item: int = 60,
     seconds: int = 3600,
     processes: int = 1,
+    model: str = "smollm2",
+    policy: str = "none",
+    ratio: str = "0.5",
+    question: Literal["unseen", "seen"] = "unseen",
+    lengths: str = "400,700,1000",
+    depths: str = "0,0.25,0.5,0.75,1",
+    profile: str | None = None,
+    facts: str | None = None,
+    png: str | None = None,
     progress: Callable[[object], object] | None = None,
 ) -> Measured:
     """Do one task of the measuring room.
 
     Args:
-        task: ``list`` what there is, ``run`` measures, ``compare`` two results, ``report`` on folders of results.
+        task: ``list`` what there is, ``run`` measures, ``compare`` two results, ``report`` on folders of results, or
+            ``needle``: ask a local model for needles, its cache cut by a policy.
         names: Measures to run, or files and folders.
         subjects: Names divided by commas.
         small: A sample of each measure, for a first impression.
@@ -70,6 +80,15 @@ def measured(
         seconds_per_item: Longest time of one item.
         seconds: Longest time of one measure on one subject.
         processes: Subjects at once; more than one falsifies the times.
+        model: For needle, as `Backbone.load` takes it.
+        policy: For needle, names divided by commas.
+        ratio: For needle, the share of the entries that goes.
+        question: For needle, whether the cache is cut before the question is read or after.
+        lengths: For needle, tokens of the prompts, divided by commas.
+        depths: For needle, where the needles lie, 0 to 1, divided by commas.
+        profile: For needle, the file of the head profile.
+        facts: For needle, a file of facts to hide.
+        png: For needle, the file for a picture.
         progress: Told 1 after each item.
 
     Raises:
@@ -105,6 +124,14 @@ def measured(
             found = _shown(reports)
             said = "".join(f"\nwritten: {file}" for file in written)
             return Measured(found.text + said + "\n", found.data, found.is_good)
+        case "needle":
+            from .heads import needle
+
+            looked = needle(
+                model=model, policy=policy, ratio=ratio, question=question, lengths=lengths, depths=depths,
+                profile=profile, facts=facts, items=items, seed=seed, out=out, png=png, progress=progress,
+            )  # fmt: skip
+            return Measured(looked.text, looked.data)
         case _:
             assert_never(task)
 

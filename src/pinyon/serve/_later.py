@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..models.choose import embedder_from, generator_from
     from ..results import Imported, SourceResult
     from ..settings import Settings, load_settings, wants_color
+    from ..states import backbone_from
     from ..store.vault import Vault, decrypt_store, encrypt_store, new_key, read_key
     from ..verifying import verified_to_json
     from . import demo, render
@@ -54,6 +55,7 @@ __all__ = [
     "Vault",
     "Where",
     "audit_json_lines",
+    "backbone_from",
     "cube_to_json",
     "decrypt_store",
     "demo",
@@ -105,6 +107,7 @@ _HOMES = {
     "Turn": "..core.experience",
     "Where": "..core.where",
     "audit_json_lines": "..govern.audit",
+    "backbone_from": "..states",
     "cube_to_json": "..core.cube",
     "embedder_from": "..models.choose",
     "examine": ".doctor",

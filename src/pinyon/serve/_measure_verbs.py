@@ -29,6 +29,15 @@ def _measure(memory: Memory, given: Given) -> Shown:  # noqa: ARG001  # what is 
         seconds_per_item=given.integer("seconds_per_item"),
         seconds=given.integer("seconds"),
         processes=given.integer("processes"),
+        model=given.text("model"),
+        policy=given.text("policy"),
+        ratio=given.text("ratio"),
+        question=given.text("question"),
+        lengths=given.text("lengths"),
+        depths=given.text("depths"),
+        profile=given.maybe("profile", str),
+        facts=given.maybe("facts", str),
+        png=given.maybe("png", str),
         progress=given.progress,
     )
     return Shown(found.data, tuple(found.text.rstrip().split("\n")), found.is_good)
@@ -40,7 +49,10 @@ MEASURE_VERBS: tuple[Verb, ...] = (
         "Measure memories on questions with known evidence: pinyon, plain controls, rivals, any server.",
         "list shows measures and subjects; run puts every measure to every subject and keeps items and reports in a"
         " folder; compare shows two results beside each other; report prints a folder and writes report.md, report.html"
-        " and report.png into it. No model is needed.\n\n"
+        " and report.png into it. These need no model.\n\n"
+        "needle hides facts in texts that a local model reads, cuts what it holds by a policy, and asks for them; it"
+        " needs the extra torch. Policies: none, sink_window, random, key_norm, snap_kv, surprisal, spec_kv,"
+        " retrieval_heads, retrieval_heads_shared.\n\n"
         "Each measure and subject has a process of its own: one that crashes or hangs is recorded as failed, and the"
         " same command again goes on where it ended.",
         (
@@ -48,10 +60,11 @@ MEASURE_VERBS: tuple[Verb, ...] = (
             "pinyon measure run needles --subjects pinyon,bm25 --small",
             "pinyon measure compare before.report.json after.report.json",
             "pinyon measure report measured",
+            "pinyon measure needle --model smollm2 --policy none,snap_kv --ratio 0.25 --png needle.png",
         ),
         (
-            Parameter("task", "What to do: list, run, compare or report", "choice", "argument", is_required=True,
-                      choices=("list", "run", "compare", "report"), shown="TASK"),
+            Parameter("task", "What to do: list, run, compare, report or needle", "choice", "argument",
+                      is_required=True, choices=("list", "run", "compare", "report", "needle"), shown="TASK"),
             Parameter("names", "Measures to run, or files and folders of results", "text", "argument", is_many=True),
             Parameter("subjects", "Names divided by commas; also server.toml, or file.py:Name", "text", "option",
                       ("--subjects",), "NAMES", "pinyon,bm25,dense,hybrid,random"),
@@ -68,6 +81,23 @@ MEASURE_VERBS: tuple[Verb, ...] = (
                       "S", 3600, least=1),
             Parameter("processes", "Subjects at once; more than one falsifies the times", "integer", "option",
                       ("--processes",), "N", 1, least=1),
+            Parameter("model", "For needle: id on the Hugging Face hub, folder, .gguf file, or smollm2", "text",
+                      "option", ("--model",), "MODEL", "smollm2"),
+            Parameter("policy", "For needle: names of policies, divided by commas", "text", "option", ("--policy",),
+                      "NAMES", "none"),
+            Parameter("ratio", "For needle: share of the cache that goes, from 0 to below 1", "text", "option",
+                      ("--ratio",), "SHARE", "0.5"),
+            Parameter("question", "For needle: whether the cache is cut before the question is read, or after",
+                      "choice", "option", ("--question",), default="unseen", choices=("unseen", "seen")),
+            Parameter("lengths", "For needle: tokens of the prompts, divided by commas", "text", "option",
+                      ("--lengths",), "N,N", "400,700,1000"),
+            Parameter("depths", "For needle: where the facts lie, 0 to 1, divided by commas", "text", "option",
+                      ("--depths",), "D,D", "0,0.25,0.5,0.75,1"),
+            Parameter("profile", "For needle: file of the head profile, for policies by heads", "file", "option",
+                      ("--profile",), "FILE"),
+            Parameter("facts", "For needle: file of facts, JSON lines with told, question and answer", "file",
+                      "option", ("--facts",), "FILE"),
+            Parameter("png", "For needle: file for a heat map", "file", "option", ("--png",), "FILE"),
         ),
         ("pinyon.measure.desk:measured",),
         _measure,

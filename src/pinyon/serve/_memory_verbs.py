@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..core.cube import Cube
     from ..govern.forgetting import Derived
     from ..memory import Memory
+    from ..models import Generator
     from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
     from ..text.base import Hits
 
@@ -85,7 +86,11 @@ def _recall(memory: Memory, given: Given) -> Recall:
 def _ask(memory: Memory, given: Given) -> Answer:
     settings = _later.load_settings()
     spec = given.maybe("generator", str) or settings.generator
-    generator = None if spec in (None, "none") else _later.generator_from(spec, api_key=settings.api_key)
+    generator: Generator | None = None
+    if spec is not None and spec.startswith("local:"):
+        generator = _later.backbone_from(spec)
+    elif spec not in (None, "none"):
+        generator = _later.generator_from(spec, api_key=settings.api_key)
     return memory.ask(
         given.text("question"),
         generator=generator,
@@ -246,11 +251,13 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         (
             "pinyon ask what is Ann allergic to",
             "pinyon ask what is Ann allergic to --model openai:qwen3@http://localhost:8000/v1",
+            "pinyon ask how is the pump bled --space manual --model local:smollm2",
         ),
         (
             QUESTION,
-            Parameter("generator", "Model that writes the answer: openai:<model>@<base_url>, anthropic:<model> or"
-                      " hf:<id>; none for quotations", "text", "option", ("--model",), "SPEC"),
+            Parameter("generator", "Model that writes the answer: openai:<model>@<base_url>, anthropic:<model>,"
+                      " hf:<id>, or local:<name, id, folder or file> which reads on from a state where one fits; none"
+                      " for quotations", "text", "option", ("--model",), "SPEC"),
             BUDGET,
             *FILTERS,
             WHY,

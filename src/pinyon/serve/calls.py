@@ -403,6 +403,7 @@ _FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
     "new-key": _run_new_key,
     "migrate": _run_migrate,
     "measure": _run_measure,
+    "heads": _run_measure,
     "shred": _run_shred,
 }
 """Verbs that talk with the terminal while they run; all others are run and shown."""

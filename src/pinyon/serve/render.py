@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from ..core.cube import Cube, Version, cube_to_json
@@ -156,6 +156,7 @@ def _answer(answer: Answer) -> Json:
         "is_known": answer.is_known,
         "by": answer.by,
         "citations": citations,
+        **({} if answer.saved is None else {"saved": dict(asdict(answer.saved))}),
         **_found(answer.recall.found),
     }
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 from ._keep_verbs import KEEP_VERBS
 from ._measure_verbs import MEASURE_VERBS
 from ._memory_verbs import MEMORY_VERBS
+from ._model_verbs import MODEL_VERBS
 from ._rights_verbs import RIGHTS_VERBS
+from ._state_verbs import STATE_VERBS
 from ._time_verbs import TIME_VERBS
 from ._vault_verbs import VAULT_VERBS
 from .verb import FILTERS, SCOPE, Given, Parameter, Role, Sort, Verb
 
 __all__ = ["FILTERS", "SCOPE", "VERBS", "Given", "Parameter", "Role", "Sort", "Verb"]
 
-VERBS: tuple[Verb, ...] = (*MEMORY_VERBS, *TIME_VERBS, *KEEP_VERBS, *RIGHTS_VERBS, *VAULT_VERBS, *MEASURE_VERBS)
+VERBS: tuple[Verb, ...] = (
+    *MEMORY_VERBS,
+    *STATE_VERBS,
+    *TIME_VERBS,
+    *KEEP_VERBS,
+    *RIGHTS_VERBS,
+    *VAULT_VERBS,
+    *MEASURE_VERBS,
+    *MODEL_VERBS,
+)
 """Every verb, in the order in which help shows them."""

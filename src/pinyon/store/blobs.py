@@ -160,6 +160,22 @@ class FileBlobs:
         """Drop bytes; dropping what is not here is no error."""
         self._path(blob).unlink(missing_ok=True)
 
+    def named_by(self, path: Path) -> str:
+        """Return the SHA-256 that a file of this folder is named by; an empty text when its name is not its bytes'.
+
+        Args:
+            path: A file in the folder; a sealed one is opened for it.
+        """
+        try:
+            with open(path, "rb") as file:
+                if self._keys is None:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                else:
+                    found = hashlib.sha256(self._keys.blobs.opened(file, PURPOSE)).hexdigest()
+        except (Damaged, OSError):
+            return ""
+        return found if path.name == (found if self._keys is None else self._keys.name(found)) else ""
+
     def _read(self, path: Path) -> bytes:
         if self._keys is None:
             return path.read_bytes()

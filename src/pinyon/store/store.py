@@ -50,6 +50,7 @@ class Store:
         retire: str | None = None,
         access: Access | None = None,
         then: Callable[[Sequence[Placed]], Sequence[Change]] | None = None,
+        sources: Sequence[Cube] = (),
     ) -> list[Placed]:
         """Write drafts in one transaction.
 
@@ -69,14 +70,17 @@ class Store:
             access: What the writer holds; None asks nothing.
             then: Given what became of the drafts, says what else is changed with them, as for `change`; what is not
                 there any more, or may not be changed, is passed over.
+            sources: What the drafts were made of, at the versions they were made of.
 
         Raises:
+            Conflict: One of the sources was changed or forgotten meanwhile; nothing is written.
             Denied: The writer may not write into this space, or not change a cube that is there already; nothing is
                 written.
         """
         if access is not None:
             _check_space(access, owner, space)
         with self.engine.transaction() as tx:
+            _check_sources(tx, sources)
             writer = Writer(tx, owner, space, now, access=access)
             placed = writer.put(drafts)
             changed = [p.cube for p in placed if p.outcome != "unchanged"]
@@ -331,6 +335,14 @@ def _follow(tx: Transaction, writer: Writer, changes: Sequence[Change]) -> None:
         old = writer.created.get(id) or writer.revised.get(id) or live.get(id)
         if old is not None and writer.may("write", old):
             _revised(writer, old, change, op, detail)
+
+
+def _check_sources(tx: Transaction, sources: Sequence[Cube]) -> None:
+    """Refuse to write what was made of something that is not so any more."""
+    live = tx.live([cube.id for cube in sources]) if sources else {}
+    for cube in sources:
+        if cube.id not in live or live[cube.id].version != cube.version:
+            raise Conflict(f"cube {cube.id!r} was changed or forgotten meanwhile", hint="do it again")
 
 
 def _check_space(access: Access, owner: Scope, space: str) -> None:

@@ -1,0 +1,328 @@
+"""Looking ahead before a cut: SpecKV on needles whose question is not known yet, and SpecPC on a tiny trained pair.
+
+Source: the small set-ups of Galim et al. 2025, arXiv 2506.08373: self-draft, truncated drafts, a pair from scratch.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import torch
+from _tiny_pair import TinyPair, answers, prompts, train_pair
+from torch import Tensor
+
+from pinyon.measure.planted import reference_filler
+from pinyon.models.backbone import Backbone
+from pinyon.models.base import Message
+from pinyon.models.cache import StateCache
+from pinyon.state import (
+    CacheView,
+    Compressor,
+    KeyNorm,
+    RandomKeep,
+    SinkWindow,
+    SnapKV,
+    SpecKV,
+    SpecPC,
+    compress,
+    truncated,
+)
+
+__all__ = ["Notes", "notes", "run", "run_pair"]
+
+Progress = Callable[[str], None]
+WINDOW = 32
+LOOKAHEAD = 48
+_PLACES = (
+    "Alder Basalt Cobalt Dorset Ember Fjord Gable Hawk Indigo Jackdaw Kestrel Lagoon Marble Nettle Opal Plover Quartz"
+    " Rookery Sable Tundra Umber Viaduct Wharf Yew"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """A text with facts, and a question for each that is asked after the cut.
+
+    Args:
+        ids: The prompt: text and request.
+        questions: What is read to ask for each fact, up to its value.
+        values: Tokens of each value.
+    """
+
+    ids: tuple[int, ...]
+    questions: tuple[tuple[int, ...], ...]
+    values: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched(SpecKV):
+    """SpecKV that leaves its scores behind."""
+
+    seen: tuple[dict[int, Tensor], ...] = ()
+
+    def score(self, view: CacheView) -> Tensor:
+        """Return the votes, and note those of the text."""
+        worth = SpecKV.score(self, view)
+        self.seen[0][view.layer] = worth[0][:, view.origins[0] < view.read - self.window]
+        return worth
+
+
+def notes(backbone: Backbone, count: int, *, facts: int = 4, paragraphs: int = 9, seed: int = 0) -> list[Notes]:
+    """Return texts of some 600 tokens."""
+    return [_notes(backbone, facts, paragraphs, Random(f"{seed} notes {number}")) for number in range(count)]
+
+
+def run(
+    backbone: Backbone,
+    texts: int = 10,
+    *,
+    draft_texts: int = 3,
+    sizes: Sequence[int] = (64, 128),
+    removed: Sequence[int] = (2, 6, 12),
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """Measure recall of facts that are asked after the cut, by policy and budget, and by the strength of the draft.
+
+    Args:
+        backbone: A small chat model; it is its own draft.
+        texts: Each with four facts.
+        draft_texts: For the truncated drafts, at most `texts`.
+        sizes: Entries of each head, above 32.
+        removed: Layers that truncated drafts lack.
+        seed: Of the texts.
+        progress: Called with a line after each text.
+    """
+    found: dict[tuple[str, int], list[float]] = {}
+    drafts: dict[int, list[dict[str, float]]] = {}
+    tokens: list[int] = []
+    for number, one in enumerate(notes(backbone, texts, seed=seed)):
+        full = backbone.cache()
+        backbone.prefill(one.ids, full)
+        tokens.append(len(one.ids))
+        known = [_answers(backbone, full, one, fact) for fact in range(len(one.values))]
+        found.setdefault(("full cache", 0), []).extend(map(float, known))
+        ahead = backbone.continuation([], full.clone(), max_tokens=LOOKAHEAD).ids
+        for size in sizes:
+            for name, cache in _cuts(backbone, full, one, ahead, size, Random(f"{seed} {number}")):
+                right = [float(_answers(backbone, cache, one, fact)) for fact, is_known in enumerate(known) if is_known]
+                found.setdefault((name, size), []).extend(right)
+        if number < draft_texts:
+            for gone in removed:
+                drafts.setdefault(gone, []).append(_weaker(backbone, full, one, ahead, gone, min(sizes), known))
+        progress(f"text {number}: {sum(known)} facts known, lookahead {backbone.decode(ahead)!r}")
+    rows: list[dict[str, Any]] = [
+        {"policy": name, "entries": size or "all", "facts": len(right), "recall": statistics.mean(right or [0.0])}
+        for (name, size), right in found.items()
+    ]
+    rows += [
+        {"policy": f"draft without its last {gone} layers", "entries": min(sizes), **_mean(parts)}
+        for gone, parts in drafts.items()
+    ]
+    return {"rows": rows, "limits": _limits(rows, min(sizes)), "prompt_tokens": statistics.mean(tokens), "seed": seed}
+
+
+def run_pair(
+    pair: TinyPair | None = None,
+    *,
+    count: int = 200,
+    size: int = 96,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """Measure SpecPC on the tiny trained pair, where draft and target truly differ.
+
+    Args:
+        pair: A trained one; None trains it.
+        count: Prompts.
+        size: Tokens of each; a quarter stays.
+        seed: Of the training and of the prompts.
+        progress: Called with a line now and then.
+    """
+    pair = train_pair(seed=seed, progress=progress) if pair is None else pair
+    asked = prompts(count, size=size, seed=seed)
+    ids = [one.ids for one in asked]
+    config = SpecPC(window=4, kernel=3, neighbours=3, skip_layers=1)
+    whole = answers(pair.target, asked, ids)
+    rows: list[dict[str, Any]] = [
+        {"policy": "target, whole prompt", "share": 1.0, "recall": whole},
+        {"policy": "draft, whole prompt", "share": 1.0, "recall": answers(pair.draft, asked, ids)},
+    ]
+    ablations = {
+        "SpecPC": config,
+        "SpecPC, no pooling": replace(config, kernel=1, neighbours=1),
+        "SpecPC, no weighting": replace(config, weighted=False),
+        "SpecPC, no layer skipped": replace(config, skip_layers=0),
+    }
+    for name, chosen in ablations.items():
+        cut = [chosen.cut(pair.draft, one, entries=size // 4).ids for one in ids]
+        rows.append({"policy": name, "share": 0.25, "recall": answers(pair.target, asked, cut)})
+        progress(str(rows[-1]))
+    draw = Random(seed)
+    drawn = [_drawn(one, size // 4, config.window, draw) for one in ids]
+    rows.append({"policy": "random", "share": 0.25, "recall": answers(pair.target, asked, drawn)})
+    by = {row["policy"]: row["recall"] for row in rows}
+    limits = [
+        _limit("SpecPC at 25 % / whole prompt", ">= 0.9", by["SpecPC"] / max(whole, 1e-9), lambda m: m >= 0.9),
+        _limit("random at 25 %", "<= 0.4", by["random"], lambda m: m <= 0.4),
+        *(
+            _limit(f"{name} loses to SpecPC, points", "< 0", 100 * (by[name] - by["SpecPC"]), lambda m: m < 0)
+            for name in list(ablations)[1:]
+        ),
+    ]
+    return {"rows": rows, "limits": limits, "losses": pair.losses, "seed": seed}
+
+
+def _notes(backbone: Backbone, facts: int, paragraphs: int, draw: Random) -> Notes:
+    filler = list(reference_filler())
+    text = [" ".join(draw.sample(filler, 3)) for _ in range(paragraphs)]
+    places, values = draw.sample(_PLACES, facts), [str(draw.randrange(1000, 10000)) for _ in range(facts)]
+    for place, value, at in zip(places, values, sorted(draw.sample(range(paragraphs), facts)), strict=True):
+        text[at] += f" The secret code of the {place} archive is {value}."
+    request = "Repeat every secret code that the text tells."
+    talk = [Message("user", "\n".join([*text, "", request]))]
+    prompt = backbone.render(talk)
+    questions = []
+    for place in places:
+        longer = [*talk, Message("assistant", "~"), Message("user", f"What is the secret code of the {place} archive?")]
+        asked = backbone.render(longer).rpartition("~")[2]
+        questions.append(tuple(backbone.encode(f"{asked}The secret code of the {place} archive is")))
+    return Notes(
+        tuple(backbone.encode(prompt)), tuple(questions), tuple(tuple(backbone.encode(f" {value}")) for value in values)
+    )
+
+
+def _answers(backbone: Backbone, cache: StateCache, one: Notes, fact: int) -> bool:
+    """Return whether the likeliest tokens after a question are the value."""
+    value = one.values[fact]
+    rows = backbone.forward([*one.questions[fact], *value[:-1]], cache.clone(), logits="all")
+    assert rows is not None
+    return rows[-len(value) :].argmax(dim=-1).tolist() == list(value)
+
+
+def _cuts(
+    backbone: Backbone, full: StateCache, one: Notes, ahead: Sequence[int], size: int, draw: Random
+) -> list[tuple[str, StateCache]]:
+    """Return caches of some entries by the name of their policy."""
+    ids, shuffled = list(one.ids), draw.sample(list(ahead), len(ahead))
+    wrong = backbone.encode(
+        "The text is about the weather of the north, and it tells no code at all. Nothing else is said."
+    )
+    cuts = [
+        ("SpecKV, self-draft", looked(backbone, full, ids, ahead, size)),
+        ("SpecKV, lookahead shuffled", looked(backbone, full, ids, shuffled, size)),
+        ("SpecKV, misleading draft", looked(backbone, full, ids, wrong, size)),
+        ("SpecKV, no lookahead", looked(backbone, full, ids, (), size)),
+    ]
+    for name, policy in (
+        ("SnapKV", SnapKV(queries=WINDOW)),
+        ("key norm", KeyNorm(recent=WINDOW)),
+        ("StreamingLLM", SinkWindow()),
+        ("random", RandomKeep(draw.randrange(10**6), positions="original")),
+    ):
+        cache = full.clone()
+        compress(backbone, cache, policy, entries=size)
+        cuts.append((name, cache))
+    return cuts
+
+
+def looked(
+    backbone: Backbone,
+    full: StateCache,
+    ids: Sequence[int],
+    ahead: Sequence[int],
+    size: int,
+    policy: SpecKV | None = None,
+) -> StateCache:
+    """Return what `SpecKV.prefill` gives, from a cache that has read the prompt already."""
+    cache = full.clone()
+    cache.crop(len(ids) - WINDOW)
+    chosen = replace(policy or SpecKV(queries=WINDOW), lookahead=len(ahead))
+    Compressor(backbone, cache, chosen, entries=size).forward([*ids[-WINDOW:], *ahead])
+    if ahead:
+        cache.crop(len(ids) - 1)
+        backbone.forward(ids[-1:], cache)
+    return cache
+
+
+def _weaker(
+    backbone: Backbone, full: StateCache, one: Notes, ahead: Sequence[int], gone: int, size: int, known: Sequence[bool]
+) -> dict[str, float]:
+    """Compare what the lookahead of a truncated draft lets stay with what the model's own does."""
+    draft = truncated(backbone, backbone.n_layers - gone)
+    weak = draft.continuation(one.ids, max_tokens=LOOKAHEAD).ids
+    scores: list[dict[int, Tensor]] = []
+    caches = []
+    for tokens in (ahead, weak):
+        seen: dict[int, Tensor] = {}
+        caches.append(looked(backbone, full, one.ids, tokens, size, Watched(queries=WINDOW, seen=(seen,))))
+        scores.append(seen)
+    overlap = []
+    for ours, theirs in zip(caches[0].layers, caches[1].layers, strict=True):
+        for a, b in zip(ours.uniform().origins.tolist(), theirs.uniform().origins.tolist(), strict=True):
+            overlap.append(len(set(a) & set(b)) / len(set(a) | set(b)))
+    agreement = [
+        _spearman(scores[0][layer][head], scores[1][layer][head])
+        for layer in scores[0]
+        for head in range(len(scores[0][layer]))
+    ]
+    right = [float(_answers(backbone, caches[1], one, fact)) for fact, is_known in enumerate(known) if is_known]
+    return {
+        "jaccard": statistics.mean(overlap),
+        "spearman": statistics.mean(agreement),
+        "recall": statistics.mean(right or [0.0]),
+        "facts": float(len(right)),
+    }
+
+
+def _spearman(a: Tensor, b: Tensor) -> float:
+    ranks = torch.stack([part.argsort().argsort().double() for part in (a, b)])
+    return float(torch.corrcoef(ranks)[0, 1])
+
+
+def _mean(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: statistics.mean(part[key] for part in parts) for key in parts[0]}
+
+
+def _drawn(ids: Sequence[int], count: int, window: int, draw: Random) -> list[int]:
+    """Return random tokens of a prompt in their order, its end included."""
+    end = len(ids) - window
+    places = [*sorted(draw.sample(range(end), count - window)), *range(end, len(ids))]
+    return [ids[place] for place in places]
+
+
+def _limits(rows: Sequence[dict[str, Any]], least: int) -> list[dict[str, Any]]:
+    by = {row["policy"]: row["recall"] for row in rows if row["entries"] in (least, "all")}
+    ours = by["SpecKV, self-draft"]
+    limits = [
+        _limit("full - SpecKV, points", ">= 0", 100 * (1.0 - ours), lambda m: m >= 0),
+        _limit("SpecKV - SnapKV at the smallest budget, points", "> 0", 100 * (ours - by["SnapKV"]), lambda m: m > 0),
+        _limit("SnapKV - StreamingLLM, points", "> 0", 100 * (by["SnapKV"] - by["StreamingLLM"]), lambda m: m > 0),
+    ]
+    limits += [
+        _limit(f"{name} loses, points", "< 0", 100 * (by[name] - ours), lambda m: m < 0)
+        for name in ("SpecKV, lookahead shuffled", "SpecKV, no lookahead")
+    ]
+    overlap = [1.0, *(row["jaccard"] for row in rows if "jaccard" in row)]
+    if len(overlap) > 2:
+        limits.append(
+            _limit("Jaccard falls with the layers removed", "falling", overlap, lambda m: m == sorted(m, reverse=True))
+        )
+        weak = [row["recall"] for row in rows if row.get("jaccard", 0) > 0.3]
+        limits.append(
+            _limit(
+                "recall of drafts with Jaccard above 0.3 - StreamingLLM, points",
+                "> 0",
+                100 * (min(weak) - by["StreamingLLM"]) if weak else None,
+                lambda m: m is None or m > 0,
+            )
+        )
+    return limits
+
+
+def _limit(what: str, limit: str, measured: Any, holds: Callable[[Any], bool]) -> dict[str, Any]:
+    return {"what": what, "limit": limit, "measured": measured, "holds": bool(holds(measured))}

