@@ -1,10 +1,13 @@
-"""Modules that need torch are not searched for doctests where it is missing."""
+"""What holds for tests and doctests alike: threads of torch, and which modules are searched for doctests."""
 
 from __future__ import annotations
 
 import ast
+import os
 from importlib.util import find_spec
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: threads that wait for each other cost more than they do
 
 _ROOT = Path(__file__).parent / "src" / "pinyon"
 _TORCH_ROOMS = ("nets", "state", "train", "weights")

@@ -58,7 +58,7 @@ def train_pair(*, steps: int = 3000, seed: int = 0, progress: Callable[[str], No
         progress: Called with a line now and then.
     """
     draft, draft_loss = _trained(2, 128, steps, seed, progress)
-    target, target_loss = _trained(4, 128, steps, seed, progress)
+    target, target_loss = _trained(4, 128, steps, seed + 1, progress)
     return TinyPair(Backbone(draft, None, "draft"), Backbone(target, None, "target"), (draft_loss, target_loss))
 
 
@@ -128,6 +128,9 @@ def _trained(
         tie_word_embeddings=False,
     )
     network = LlamaForCausalLM(config)
+    for layer in network.model.layers[2:]:  # deeper layers begin as the identity; else recall is not found in minutes
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
     network.train()
     best = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
     warm = torch.optim.lr_scheduler.LambdaLR(best, lambda step: min(1.0, (step + 1) / _WARM))

@@ -19,7 +19,7 @@ import pytest
 from pinyon import Memory
 from pinyon.core.cube import Draft
 from pinyon.core.header import Header, Provenance
-from pinyon.core.payload import Blob, Text
+from pinyon.core.payload import Blob, State, Text
 from pinyon.core.scope import Scope
 from pinyon.errors import BadInput, Busy, Conflict, Damaged, NotFound, StoreError, WrongKey
 from pinyon.govern.purge import purge, vacuum
@@ -198,13 +198,17 @@ def test_an_encrypted_file_is_written_anew_and_holds_what_it_held(path, vault) -
     engine.close()
 
 
-def test_a_purge_leaves_the_blobs_of_an_encrypted_memory_alone(path, vault) -> None:
+def test_a_purge_of_an_encrypted_memory_takes_the_blobs_that_no_cube_names(path, vault) -> None:
     engine = EncryptedEngine(path, vault.keys, durability="normal")
-    blob = filled(engine)
+    orphan = filled(engine)
+    named = engine.blobs.put(b"tensors of a state")
+    Store(engine).put([Draft(State((named,), {"model": "m"}))], owner=Scope(), space="main", now=NOW)
     for file in files(path.parent):
         os.utime(file, (0, 0))
-    purge(engine, None, level="file")
-    assert engine.blobs.get(blob)
+    assert purge(engine, None, level="file").orphans == 1
+    assert engine.blobs.get(named) == b"tensors of a state"
+    with pytest.raises(NotFound):
+        engine.blobs.get(orphan)
     engine.close()
 
 
