@@ -58,7 +58,7 @@ def main() -> int:
             backbone = _backbone(options.model, options.threads)
         parts[name] = _measured(name, backbone, options)
         kept[name] = parts[name]
-        _save(out, kept, options)
+        _save(out, kept)
     machine, versions = surroundings()
     print(f"{machine}; {', '.join(f'{name} {version}' for name, version in versions.items())}")
     print(f"command: python benchmarks/state.py {shlex.join(sys.argv[1:])}")
@@ -74,6 +74,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2", help="hub id, folder, GGUF file, or smollm2 (default)")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas (default: all)")
     parser.add_argument("--small", action="store_true", help="samples: some minutes a part")
+    parser.add_argument(
+        "--sample", action="append", default=[], metavar="NAME=N", help="a number of a part, as rounds=20 (repeatable)"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
     parser.add_argument("--json", type=Path, default=HERE / "results" / "state.json", help="where the figures are kept")
     parser.add_argument("--resume", action="store_true", help="keep parts that were measured before")
@@ -111,6 +114,7 @@ def _measured(name: str, backbone: Any, options: argparse.Namespace) -> dict[str
     }  # fmt: skip
     print(f"{name}: {title}", file=sys.stderr)
     start = time.perf_counter()
+    known |= {name: int(number) for name, _, number in (each.partition("=") for each in options.sample)}
     takes = inspect.signature(run).parameters
     first = (backbone,) if "backbone" in takes else ()
     found = run(*first, **{key: known[key] for key in known if key in takes})
@@ -119,6 +123,7 @@ def _measured(name: str, backbone: Any, options: argparse.Namespace) -> dict[str
         "model": backbone.name,
         "seconds": round(time.perf_counter() - start, 1),
         "small": options.small,
+        "sample": options.sample,
         "machine": surroundings()[0],
     }
 
@@ -127,10 +132,10 @@ def _say(text: object, *_: object) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def _save(out: Path, parts: Mapping[str, Any], options: argparse.Namespace) -> None:
+def _save(out: Path, parts: Mapping[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_suffix(".partial")
-    command = f"python benchmarks/state.py --only {options.only}{' --small' if options.small else ''}"
+    command = f"python benchmarks/state.py {shlex.join(sys.argv[1:])}"
     aside.write_text(json.dumps({"command": command, "parts": parts}, indent=1) + "\n", encoding="utf-8")
     aside.replace(out)
 
