@@ -20,8 +20,11 @@ def _names_torch(file: Path) -> bool:
     return any(name.partition(".")[0] == "torch" for name in plain | parts)
 
 
+_HELPERS = [file for file in sorted(Path(__file__).parent.glob("tests/*.py")) if not file.name.startswith("test_")]
+
 collect_ignore = [
     str(file)
-    for file in sorted(_ROOT.rglob("*.py"))
-    if find_spec("torch") is None and (file.relative_to(_ROOT).parts[0] in _TORCH_ROOMS or _names_torch(file))
+    for file in [*sorted(_ROOT.rglob("*.py")), *_HELPERS]
+    if find_spec("torch") is None
+    and (_names_torch(file) or (file not in _HELPERS and file.relative_to(_ROOT).parts[0] in _TORCH_ROOMS))
 ]
