@@ -200,22 +200,20 @@ def _answered(model: Backbone, generator: Generator, asked: Asked, plan: _Plan) 
     """Let the model read on from the state and answer."""
     count, whole = len(plan.attached.ids), len(plan.ids)
     room = _MOST_ANSWER if model.limit is None else min(_MOST_ANSWER, model.limit - whole)
-    start = time.perf_counter()
     model.prefill(plan.ids[count:], plan.attached.cache)
-    seconds = time.perf_counter() - start
     text = model.continuation([], plan.attached.cache, max_tokens=room).text
     costs = asked.caller.parts.desk.known_costs(model, asked.caller.parts.store.engine)
-    each = seconds / (whole - count) if costs is None else costs.t_direct
     saved = Saved(
         plan.cube.id,
         count,
         whole - count,
-        max(0.0, 1000 * each * count - plan.ms),
+        None if costs is None else max(0.0, 1000 * costs.t_direct * count - plan.ms),
         plan.ms,
         plan.attached.is_approximate,
     )
     kind = "approximate state" if saved.is_approximate else "state"
-    note = f"attached the {kind} {saved.state[:10]}: {count} tokens were not read again, about {saved.ms:.0f} ms saved"
+    note = f"attached the {kind} {saved.state[:10]} in {plan.ms:.0f} ms: {count} tokens were not read again"
+    note += "" if saved.ms is None else f", about {saved.ms:.0f} ms saved"
     noted = _noted(asked, note)
     recalled = Recall(plan.context, noted.recalled.found, noted.recalled.decision)
     return replace(cited_answer(text, generator, recalled), saved=saved)

@@ -134,7 +134,8 @@ class Saved:
         state: Id of the state.
         tokens: Tokens of the prompt that the model did not read again.
         read: Tokens of the prompt that it read.
-        ms: Milliseconds saved, estimated from what this model read in how much time.
+        ms: Milliseconds saved, by what reading costs with this model here; None where that was never measured (the job
+            ``state`` measures it).
         attached_ms: Milliseconds until the state was ready.
         is_approximate: Whether the state's numbers differ from what the model would compute.
     """
@@ -142,7 +143,7 @@ class Saved:
     state: str
     tokens: int
     read: int
-    ms: float
+    ms: float | None
     attached_ms: float
     is_approximate: bool
 
