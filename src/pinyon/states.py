@@ -119,7 +119,8 @@ class StateDesk:
         wanted = self._backbone if given is None else given
         if wanted is None:
             raise BadInput(
-                "a state needs a model to be read by", hint='say backbone="smollm2", or a hub id, folder or GGUF file'
+                "a state needs a model to be read by",
+                hint='name one: --model smollm2, in Python backbone="smollm2"; or a hub id, folder or GGUF file',
             )
         if not isinstance(wanted, str):
             return wanted

@@ -130,6 +130,8 @@ def test_two_processes_convert_once(gguf_file: Path, tmp_path: Path) -> None:
     ("model", "options", "error", "words"),
     [
         ("", {}, BadInput, "model must be a hub id"),
+        ("/gone/folder", {}, ModelError, "there is no folder '/gone/folder'"),
+        ("./gone", {}, ModelError, "there is no folder './gone'"),
         ("gone.gguf", {}, ModelError, "there is no file 'gone.gguf'"),
         ("FOLDER", {"gguf_file": "gone.gguf"}, ModelError, "there is no file"),
         ("FOLDER", {"dtype": "int8"}, BadInput, "dtype must be"),

@@ -149,7 +149,7 @@ def needle(
         raise BadInput(f"question must be 'unseen' or 'seen', got {question!r}")
     from ..state.needle_prompts import read_facts
 
-    share = _numbers(ratio, "ratio")[0]
+    share = _share(ratio)
     names = [name.strip() for name in policy.split(",") if name.strip()]
     backbone = _loaded(model)
     hidden = None if facts is None else read_facts(Path(facts).expanduser())
@@ -174,6 +174,16 @@ def needle(
     text = "\n".join(grid.to_markdown() for grid in grids) + "".join(f"written: {one}\n" for one in written)
     curves = cast("Json", forgetting_curves(grids))
     return Looked(text, {"grids": [grid.to_json() for grid in grids], "curves": curves})
+
+
+def _share(text: str) -> float:
+    """Return the share of a cache that goes."""
+    numbers = _numbers(text, "ratio")
+    if len(numbers) != 1 or not 0 <= numbers[0] < 1:
+        raise BadInput(
+            f"ratio must be one number from 0 to below 1, got {text!r}", hint="0.5 lets half of the cache go"
+        )
+    return numbers[0]
 
 
 def _draw(grids: Sequence[NeedleGrid], png: str | None) -> list[str]:

@@ -24,6 +24,7 @@ POLICIES = (
     "snap_kv",
     "surprisal",
     "spec_kv",
+    "kvzip",
     "retrieval_heads",
     "retrieval_heads_shared",
 )
@@ -59,6 +60,7 @@ def reading_called(name: str, backbone: Backbone, *, profile: Path | None = None
         "snap_kv": lambda: cut_by(lambda _: state.SnapKV()),
         "surprisal": lambda: cut_by(lambda _: state.Surprisal(), surprisal=True),
         "spec_kv": lambda: _drafted,
+        "kvzip": lambda: _replayed,
     }
     if name not in readings:
         raise NotFound(f"there is no policy {name!r}", hint=f"there are {', '.join(POLICIES)}")
@@ -70,6 +72,17 @@ def _drafted(backbone: Backbone, ids: Sequence[int], entries: int) -> StateCache
     from ..state import SpecKV
 
     return SpecKV().prefill(backbone, list(ids), entries=entries, lookahead=_LOOKAHEAD).cache
+
+
+def _replayed(backbone: Backbone, ids: Sequence[int], entries: int) -> StateCache:
+    """Read twice and keep what the second reading looked at, weighed by the surprise of the first."""
+    from ..state import KVzip
+
+    cache = backbone.cache()
+    backbone.prefill(ids, cache, surprisal=True)
+    if entries < len(ids):
+        KVzip(weigh="surprisal").compress(backbone, cache, entries=entries)
+    return cache
 
 
 def _by_heads(profile: HeadProfile, *, is_shared: bool) -> Reading:

@@ -59,12 +59,21 @@ def load_network(
         source, name = str(converted(Path(given) / gguf_file, place)), Path(gguf_file).stem
     elif Path(given).is_dir():
         name = Path(given).resolve().name
+    elif _is_path(given):
+        raise ModelError(
+            f"there is no folder {given!r}", hint="give a folder with config.json, a .gguf file, or a hub id"
+        )
     options = {} if gguf_file is None or source != given else {"gguf_file": gguf_file}
     network = _from("AutoModelForCausalLM", source, device=device, dtype=kind, **options)
     tokenizer = _from("AutoTokenizer", source, **options)
     folder = Path(source)
     files = sorted(f for f in folder.iterdir() if f.suffix in _WEIGHTS) if folder.is_dir() else []
     return Loaded(network, tokenizer, name, tuple(files), place)
+
+
+def _is_path(given: str) -> bool:
+    """Return whether a name can only be a path: an id of the hub is "name" or "owner/name"."""
+    return given.startswith((".", "~")) or Path(given).is_absolute() or "\\" in given or given.count("/") > 1
 
 
 def small_model_file() -> Path:
