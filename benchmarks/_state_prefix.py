@@ -158,7 +158,7 @@ def _built(backbone: Backbone, cubes: Sequence[Cube], blobs: FileBlobs, form: An
 def _loaded(backbone: Backbone, state: State, blobs: FileBlobs, shelf: StateShelf | None = None) -> Any:
     """Return a cache from a shelf that has it at hand; without one, read from the disk."""
     file = (shelf or StateShelf()).get(state.blobs[0], blobs)
-    return attach(backbone, state, file).cache
+    return attach(backbone, state, file, share=True).cache  # as `ask` does
 
 
 def _least(work: Callable[[], object], repeats: int) -> float:
@@ -185,7 +185,7 @@ def _isolation(backbone: Backbone, blobs: FileBlobs, length: int) -> dict[str, A
 
     def use(times: int) -> None:
         for _ in range(times):
-            cache = attach(backbone, state, shelf.get(state.blobs[0], blobs)).cache
+            cache = attach(backbone, state, shelf.get(state.blobs[0], blobs), share=True).cache
             answers.append(int(backbone.prefill(probe, cache).argmax()))
 
     use(USES // 2)

@@ -15,7 +15,7 @@ import pinyon
 
 ROOT = Path(pinyon.__file__).parent
 LEVELS = {
-    "errors": -2, "extras": -1,
+    "errors": -2, "extras": -1, "files": -1,
     "core": 0,
     "store": 1, "index": 1, "models": 1, "nets": 1, "sources": 1,
     "train": 2,

@@ -156,7 +156,7 @@ def _prompt(
     start = time.perf_counter()
     try:
         file = parts.desk.tensors(candidate.cube, parts.store.engine, saving=float(state.tokens))
-        attached = attach(model, state, file, binding=binding)
+        attached = attach(model, state, file, binding=binding, share=True)
     except (Damaged, NotFound) as error:
         _LOG.warning("the state %s cannot be attached: %s", candidate.cube.id, error.message)
         return None, f"its tensors cannot be used: {error.message}"

@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 import state_cubes  # noqa: E402
 
+import pinyon.files  # noqa: E402
 from pinyon import Memory  # noqa: E402
 from pinyon.core.cube import Cube  # noqa: E402
 from pinyon.core.payload import State  # noqa: E402
@@ -137,19 +139,14 @@ def purged(memory: Memory, model: Backbone) -> None:
 def test_a_file_system_that_is_full_leaves_no_state_and_no_half_blob(
     memory: Memory, model: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tempfile
-
-    written = tempfile.mkstemp
-
-    def limited(*given: object, **named: object) -> tuple[int, str]:
-        handle, name = written(*given, **named)  # type: ignore[call-overload]
-        os.close(handle)
-        return os.open("/dev/full", os.O_WRONLY), name
+    def limited(path: Path, mode: str) -> IO[bytes]:
+        open(path, mode).close()
+        return os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
 
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full on this system")
     with monkeypatch.context() as patched:
-        patched.setattr(tempfile, "mkstemp", limited)
+        patched.setattr(pinyon.files, "open", limited, raising=False)
         with pytest.raises(StoreError, match="could not be written: No space left"):
             memory.convert(backbone=model)
     assert files(memory) == []

@@ -112,6 +112,25 @@ def test_what_becomes_of_a_cache_does_not_touch_the_file() -> None:
     assert bytes(data) == before
 
 
+@pytest.mark.parametrize("form", ["full", "int8"])
+def test_a_cache_that_shares_its_tensors_never_writes_into_them(form: str) -> None:
+    backbone = state_cubes.backbone(0)
+    data = bytearray(state_bytes(read(30), form))  # type: ignore[arg-type]
+    file, before = read_tensors(memoryview(data)), bytes(data)
+    cache, apart = (cache_from(file, backbone.cache().rope, share=share) for share in (True, False))
+    for one in (cache, apart):
+        backbone.prefill([5, 6, 7], one)
+        one.layers[0].keep([torch.arange(20 + head) for head in range(one.shape.kv_heads)])
+        one.tokens.set_surprisal(torch.arange(5), torch.ones(5))
+        one.reposition(2)
+        one.crop(28)
+        backbone.prefill([8, 9], one)
+        one.sort()
+        one.tokens.prune(torch.arange(9))
+    assert same(cache, apart)
+    assert bytes(data) == before
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_changed_bytes_are_refused_or_read_as_tensors_and_never_anything_else(data: st.DataObject) -> None:

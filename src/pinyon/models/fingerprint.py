@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from ..core.payload import Json
 from ..errors import BadInput
 from ..extras import require
+from ..files import whole_file
 
 __all__ = ["Fingerprint", "FingerprintMaker", "mismatch"]
 
@@ -219,9 +218,7 @@ def _write(file: Path, digest: str) -> None:
     """Keep a digest; a folder that cannot be written to only costs time."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as written:
-            written.write(digest)
-        os.replace(aside, file)
+        with whole_file(file) as written:
+            written.write(digest.encode("ascii"))
     except OSError:
         return

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from torch import Tensor
 from ..core.payload import Json, canonical
 from ..errors import Damaged, NotFound, StoreError, TooNew
 from ..extras import require
+from ..files import whole_file
 from .policy import CachePolicy
 
 __all__ = ["pack", "policy_json", "read_file", "unpack", "write_file"]
@@ -70,18 +68,10 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         StoreError: It cannot be written; what was there stays.
     """
-    aside: str | None = None
     try:
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
     except OSError as error:
-        if aside is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
         raise StoreError(f"the session cannot be written to {str(path)!r}: {error.strerror or error}") from error
 
 

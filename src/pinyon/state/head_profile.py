@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +13,7 @@ from ..core.cube import Cube, Draft
 from ..core.header import Header, Origin, Provenance
 from ..core.payload import Json, State, StateFormat, canonical
 from ..errors import BadInput, Damaged, NotFound, StoreError, TooNew
+from ..files import whole_file
 from ..models.fingerprint import Fingerprint, mismatch
 from ..store import Blobs
 
@@ -240,19 +239,16 @@ class HeadProfile:
             raise Damaged(f"this is no head profile: {error}") from error
 
     def save(self, path: Path) -> None:
-        """Write it as a JSON file, aside first.
+        """Write it as a JSON file.
 
         Raises:
             StoreError: It cannot be written.
         """
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n"
-        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
         try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(path)
+            with whole_file(path) as file:
+                file.write(text.encode())
         except OSError as error:
-            with suppress(OSError):
-                aside.unlink()
             raise StoreError(
                 f"the head profile cannot be written to {str(path)!r}: {error.strerror or error}"
             ) from error

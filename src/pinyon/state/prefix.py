@@ -373,15 +373,21 @@ def why_not(state: State, binding: Mapping[str, Json]) -> str:
 
 
 def attach(
-    backbone: Backbone, state: State, file: TensorFile, *, binding: Mapping[str, Json] | None = None
+    backbone: Backbone,
+    state: State,
+    file: TensorFile,
+    *,
+    binding: Mapping[str, Json] | None = None,
+    share: bool = False,
 ) -> Attached:
-    """Return a state as a cache of its own, ready to be read on from.
+    """Return a state as a cache, ready to be read on from.
 
     Args:
         backbone: The model.
         state: The payload.
         file: Its tensors, `StateShelf.get`; they stay as they are.
         binding: What the model is now, with the adapters that are active; None asks it.
+        share: Copy nothing; see `cache_from`.
 
     Raises:
         BadInput: It was made with another model, tokenizer, template, adapter, number type or layout.
@@ -390,7 +396,7 @@ def attach(
     reason = why_not(state, backbone.binding() if binding is None else binding)
     if reason:
         raise BadInput(f"the state may not be used: {reason}", hint="build it again from its texts")
-    cache = cache_from(file, backbone.cache().rope)
+    cache = cache_from(file, backbone.cache().rope, share=share)
     ids = tuple(cache.tokens.ids.tolist())
     if digest_of(ids) != state.binding.get("token_ids") or cache.read != state.tokens or len(ids) != state.tokens:
         raise Damaged("the tensors of the state hold other tokens than it names")

@@ -139,12 +139,14 @@ def state_bytes(cache: StateCache, form: Form = "full", facts: Mapping[str, obje
     return tensor_bytes(out, {"form": form, **(facts or {})})
 
 
-def cache_from(file: TensorFile, rope: Rope | None) -> StateCache:
-    """Return a cache of its own, with nothing shared, from what `state_bytes` wrote.
+def cache_from(file: TensorFile, rope: Rope | None, *, share: bool = False) -> StateCache:
+    """Return a cache from what `state_bytes` wrote.
 
     Args:
-        file: What was read; it is not changed, whatever becomes of the cache.
+        file: What was read; it is not changed by anything that this project does with the cache.
         rope: How the model rotates keys.
+        share: Leave the numbers where they lie instead of copying them: a cache puts new tensors in the place of old
+            ones and never writes into them, so that this is safe for whoever keeps from writing into them himself.
 
     Raises:
         Damaged: The tensors are not those of a cache.
@@ -157,13 +159,12 @@ def cache_from(file: TensorFile, rope: Rope | None) -> StateCache:
         if found:
             pairs.setdefault(stem, {})[f"{found[1:]}{part}"] = tensor
         else:
-            out[name] = tensor.clone()
+            out[name] = tensor if share else tensor.clone()
     try:
         for stem, tensors in pairs.items():
             keys, values = restore_pair(tensors, form)
-            out[f"{stem}.keys"], out[f"{stem}.values"] = (
-                (keys.clone(), values.clone()) if form == "full" else (keys, values)
-            )
+            is_apart = share or form != "full"  # restored numbers are new ones
+            out[f"{stem}.keys"], out[f"{stem}.values"] = (keys, values) if is_apart else (keys.clone(), values.clone())
         return StateCache.from_tensors(out, rope)
     except (BadInput, KeyError, RuntimeError) as error:
         raise Damaged(f"the tensors are not those of a state: {str(error)[:120]}") from error

@@ -104,8 +104,8 @@ class _Loading:
 class StateShelf:
     """Keep the tensors of the states that save most at hand, within budgets of bytes.
 
-    What is returned is read-only by agreement: a cache for use is made by `cache_from`, which copies. Safe to share
-    among threads; two that want the same state read it once.
+    What is returned is read-only by agreement: `cache_from` copies it, or shares it with a cache that never writes into
+    its tensors. Safe to share among threads; two that want the same state read it once.
 
     Args:
         config: How much may be at hand.

@@ -17,10 +17,11 @@ from pathlib import Path
 from ..core.payload import Blob
 from ..errors import Busy, Damaged, StoreError
 from ..extras import require
+from ..files import sync_folder
 from ._cipher import KEY_BYTES, PAGE_SALT_BYTES, Keys, mark_of
 from ._connect import PLAIN_MAGIC, connected
 from ._said import failures, plainly
-from .blobs import PURPOSE, FileBlobs, sync_folder
+from .blobs import PURPOSE, FileBlobs
 
 __all__ = ["erase", "move", "settled"]
 

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from ..core.payload import Json, canonical
 from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError, TooNew, WrongKey
+from ..files import sync_folder
 from ._cipher import KEY_BYTES, Cipher, derived
-from .blobs import sync_folder
 
 __all__ = ["WORK", "Holding", "Lock", "UserKey", "read_vault", "remove_vault", "vault_path", "write_vault"]
 

@@ -8,7 +8,6 @@ archive, or one that holds anything else, is noticed before anything is written.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,12 +22,13 @@ from ..core.cube import Cube, seal_hash
 from ..core.events import Event, Head
 from ..core.payload import Blob, Json, canonical
 from ..errors import Damaged, PinyonError, StoreError
+from ..files import whole_file
 from ._archive_file import SCHEMA, VERSION, Manifest, OpenArchive, Progress, blobs_named, is_archive
 from ._archive_lines import Archived, Told, audit_line, cube_line, event_line, told_line, told_of
 from ._archive_take import Rescope, Taken, import_archive, may_add, restore_archive
 from ._archive_zip import FIRST, FORMAT, ArchiveLimits, Packer
 from .base import Engine
-from .blobs import Blobs, sync_folder
+from .blobs import Blobs
 from .side import AuditEntry
 
 __all__ = [
@@ -289,22 +289,13 @@ def _packing(path: Path, blobs: Blobs) -> Iterator[_Packing]:
 @contextmanager
 def _aside(path: Path) -> Iterator[IO[bytes]]:
     """Give a file beside a path that takes its place when it is whole and has reached the disk."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, "wb") as file:
+        with whole_file(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        sync_folder(path.absolute().parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         if isinstance(error, PinyonError):
             raise
         raise StoreError(f"the archive {path} cannot be written: {error.strerror}") from error
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def check_archive(path: Path, *, limits: ArchiveLimits | None = None, progress: Progress | None = None) -> Manifest:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
 from ..core.payload import Blob
 from ..errors import Damaged, NotFound, StoreError
+from ..files import whole_file
 from ._cipher import Keys
 
 __all__ = ["PURPOSE", "Blobs", "FileBlobs", "MemoryBlobs"]
@@ -95,17 +95,8 @@ class FileBlobs:
             if path.exists() and self._holds(path, blob):
                 return blob
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data if self._keys is None else self._keys.blobs.seal(data, PURPOSE))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, path)
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
-            sync_folder(path.parent)
+            with whole_file(path) as file:
+                file.write(data if self._keys is None else self._keys.blobs.seal(data, PURPOSE))
         except OSError as error:
             raise StoreError(f"a blob of {len(data)} bytes could not be written: {error.strerror}") from error
         return blob
@@ -191,12 +182,3 @@ class FileBlobs:
     def _path(self, blob: Blob) -> Path:
         name = blob.sha256 if self._keys is None else self._keys.name(blob.sha256)
         return self._folder / name[:2] / name
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, where the system can."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
