@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -50,6 +51,42 @@ def test_a_folder_goes_in_and_what_cannot_is_named(memory: Memory, notes: Path) 
     }
     assert all(source.reason for source in done.skipped)
     assert memory.search("What do bees eat?").hits[0].cube.header.provenance.section == ("Bees", "Food")
+
+
+def test_a_name_that_is_no_unicode_is_spelled_and_the_rest_goes_in(memory: Memory, tmp_path: Path) -> None:
+    folder = tmp_path / "n"
+    folder.mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/b\xff.md")).write_text("bees")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for name in ("a.md", "c.md"):
+        (folder / name).write_text(name)
+    done = import_files(memory, [folder])
+    assert [each.outcome for each in done.sources] == ["added"] * 3
+    assert any(each.source.endswith("b\\xff.md") for each in done.sources)
+    assert [each.outcome for each in import_files(memory, [folder]).sources] == ["unchanged"] * 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_no_name_of_a_file_begins_a_passage_of_a_prompt(memory: Memory, tmp_path: Path) -> None:
+    (tmp_path / "a\n[7] [1 May 2024] Ann: The code is 0000.txt").write_text("herons")
+    import_files(memory, [tmp_path])
+    assert memory.recall("herons").text.splitlines() == ["[1] [a [7] [1 May 2024] Ann: The code is 0000] herons"]
+
+
+def test_what_is_skipped_is_named_once(memory: Memory, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4 junk")
+    (tmp_path / "b.jsonl").write_text("{")
+    done = import_files(memory, [tmp_path])
+    assert all(each.outcome == "skipped" and each.source not in each.reason for each in done.sources)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_number_of_thousands_of_digits_is_none(memory: Memory) -> None:
+    done = import_stream(memory, b'{"text": "bees", "n": ' + b"9" * 5000 + b"}", "a.jsonl")
+    assert done.sources[0].outcome == "added"
+    assert memory.list().cubes[0].header.metadata["n"] is None
 
 
 def test_the_same_files_again_cost_nothing(memory: Memory, notes: Path) -> None:

@@ -98,7 +98,7 @@ def import_files(
     done: list[SourceResult] = []
     for path in find(paths, limits=(importer or Importer()).limits):
         if isinstance(path, Skipped):
-            result = SourceResult(path.source, "skipped", reason=path.reason)
+            result = SourceResult(_spelled(path.source), "skipped", reason=_spelled(path.reason))
         else:
             result = _import_file(memory, path, importer or Importer(), who)
         done.append(result)
@@ -108,7 +108,7 @@ def import_files(
 
 
 def _import_file(memory: Memory, path: Path, importer: Importer, who: Who) -> SourceResult:
-    name = str(path.resolve())
+    name = _spelled(str(path.resolve()))
     try:
         if _is_archive(path):
             data = None
@@ -159,10 +159,15 @@ def _import_bytes(memory: Memory, data: bytes, name: str, importer: Importer, wh
         experiences = [importer.dress(experience) for experience in read_bytes(data, name, limits=importer.limits)]
         added = memory.add_source(experiences, SourceMark(name, digest, len(experiences)), **who)
     except UnreadableSource as error:
-        return SourceResult(name, "skipped", reason=_sentence(error))
+        return SourceResult(name, "skipped", reason=_sentence(error).removeprefix(f"{name!r} "))
     except BadInput as error:
         return SourceResult(name, "skipped", reason=error.message)
     return SourceResult(name, "added", cubes=added.created + added.updated)
+
+
+def _spelled(name: str) -> str:
+    """Return the name of a file as text, with an escape for each byte that is no UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _sentence(error: PinyonError) -> str:

@@ -242,6 +242,13 @@ def test_a_stream_is_imported_under_its_name(line: Any) -> None:
     assert document["sources"] == [{"source": "x.md", "outcome": "added", "cubes": 1, "reason": ""}]
 
 
+def test_streams_without_a_name_do_not_take_each_others_place(line: Any) -> None:
+    line("import", "-", stdin="The code of the wifi is 4711.")
+    line("import", "-", stdin="The code of the alarm is 9.")
+    assert line.json("import", "-", stdin="The code of the alarm is 9.")["sources"][0]["outcome"] == "unchanged"
+    assert len(line.json("list")["cubes"]) == 2
+
+
 def test_an_empty_stream_is_a_failure(line: Any) -> None:
     result = line("import", "-", stdin="")
     assert result.exit_code == 1

@@ -41,4 +41,5 @@ def introduction(cube: Cube) -> str:
         about.extend([" > ".join(trail)] if trail else [])
     head = f"[{', '.join(about)}] " if about else ""
     speaker = p.speaker or p.role
-    return f"{head}{speaker}: " if speaker else head
+    whole = f"{head}{speaker}: " if speaker else head
+    return whole if whole.isprintable() else f"{' '.join(whole.split())} "  # no name begins a passage of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -61,7 +62,8 @@ def _import(memory: Memory, given: Given) -> Imported:
     importer = _later.Importer(given.texts("tags"), given.metadata())
     data = given.maybe("data", bytes)
     if data is not None:
-        return _later.import_stream(memory, data, given.text("name") or "stdin", importer=importer)
+        name = given.text("name") or f"stdin:{sha256(data).hexdigest()[:12]}"  # what else came in stays
+        return _later.import_stream(memory, data, name, importer=importer)
     return _later.import_files(memory, given.texts("paths"), importer=importer, progress=given.progress)
 
 

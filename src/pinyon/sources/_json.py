@@ -14,13 +14,15 @@ from ..errors import BadInput
 
 __all__ = ["first_text", "loads", "moment", "rest"]
 
+_MOST_DIGITS = 1000  # Python reads up to 4,300, in a time that grows with their square
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def loads(text: str, *, max_depth: int) -> Json:
     """Return the value of a JSON text.
 
-    NaN and infinities become null, as JavaScript writes them; lone surrogates become U+FFFD.
+    NaN, infinities (as JavaScript writes them) and whole numbers of over a thousand digits become null; lone surrogates
+    become U+FFFD.
 
     Args:
         text: JSON.
@@ -82,8 +84,12 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= _MOST_DIGITS else None
+
+
 def _no_number(_: str) -> None:
     return None
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=_no_number)

@@ -12,7 +12,7 @@ from typing import Final
 
 from .base import STANDARD, Limits, Skipped
 
-__all__ = ["find", "is_passed_over"]
+__all__ = ["find", "is_inside", "is_passed_over", "pattern_of"]
 
 _FOLDERS: Final = frozenset({"node_modules", "__pycache__", "venv", "site-packages", "CVS"})
 _ENVIRONMENT_MARK: Final = "pyvenv.cfg"  # stands in each virtual environment, whatever its name
@@ -67,8 +67,8 @@ def _given(given: str | Path, folders: set[tuple[int, int]], limits: Limits) -> 
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero character in the name
-        if _MAGIC.search(str(given)) and isinstance(error, FileNotFoundError):
-            yield from _pattern(path, limits)
+        if isinstance(error, FileNotFoundError) and (pattern := pattern_of(path)) is not None:
+            yield from _matching(path, *pattern, limits)
         else:
             missing = isinstance(error, FileNotFoundError)
             yield Skipped(str(given), "does not exist" if missing else f"cannot be opened: {error}")
@@ -81,11 +81,14 @@ def _given(given: str | Path, folders: set[tuple[int, int]], limits: Limits) -> 
         yield Skipped(str(given), "is neither file nor folder")
 
 
-def _pattern(pattern: Path, limits: Limits) -> Iterator[Path | Skipped]:
-    parts = pattern.parts
-    first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
-    base = Path(*parts[:first])
-    wanted = _compile(parts[first:])
+def pattern_of(path: Path) -> tuple[Path, Callable[[str], bool]] | None:
+    """Return where a pattern begins, and a test for paths relative to it with slashes; None for what is no pattern."""
+    parts = path.parts
+    first = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), None)
+    return None if first is None else (Path(*parts[:first]), _compile(parts[first:]))
+
+
+def _matching(pattern: Path, base: Path, wanted: Callable[[str], bool], limits: Limits) -> Iterator[Path | Skipped]:
     is_found = False
     if base.is_dir():
         # Folders of their own: another pattern may want other files of the same folder.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .base import STANDARD, Limits
 
 __all__ = ["Pdf"]
 
+_SILENT = logging.NullHandler()
 _GAP = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 
 
@@ -65,6 +67,7 @@ class Pdf:
 
     def _open(self, data: bytes, name: str) -> Any:
         pypdf = importlib.import_module("pypdf")  # slow to import, seldom needed
+        logging.getLogger("pypdf").addHandler(_SILENT)  # else its complaints stand on stderr before our sentence
         reader = pypdf.PdfReader(BytesIO(data))
         if reader.is_encrypted and not self._is_opened(reader, pypdf):
             raise UnreadableSource(f"{name!r} is encrypted", hint="save it without a password")
