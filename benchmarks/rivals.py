@@ -6,20 +6,22 @@ Example:
     python benchmarks/rivals.py --all            # of all: some 2.5 GB
     python benchmarks/rivals.py --fresh mem0     # made anew
 
-The folders are ``$PINYON_BENCH_CACHE/<name>``, by default ``~/.cache/pinyon-bench/<name>``.
+The folders are ``$PINYON_BENCH_CACHE/<name>``, by default ``~/.cache/pinyon-bench/<name>``: `pinyon measure` looks for
+them there. The environment of mem0 serves both its subjects, word for word (mem0) and with a model (mem0-llm).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import venv
 from dataclasses import dataclass
 from pathlib import Path
+
+from pinyon.settings import load_settings
 
 __all__ = ["RECIPES", "cache_folder", "make", "make_mem0"]
 
@@ -47,11 +49,7 @@ RECIPES = {
 
 def cache_folder() -> Path:
     """Return where environments and corpora are kept between runs."""
-    named = os.environ.get("PINYON_BENCH_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pinyon-bench"
+    return Path(load_settings().bench_cache).expanduser()
 
 
 def make(name: str, folder: Path) -> Path:

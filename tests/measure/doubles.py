@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pinyon.core.payload import Json
 from pinyon.measure.base import OVERALL, Report, metric
@@ -63,6 +64,37 @@ class Raising(Good):
         if question.endswith("3"):
             raise ValueError("three is not my number")
         return super().search(space, question, k)
+
+
+class Moody(Good):
+    """Raises at every item as long as the file is there that MOODY names."""
+
+    name = "moody"
+
+    def search(self, space: str, question: str, k: int) -> Sequence[Ranked]:
+        if os.path.exists(os.environ["MOODY"]):
+            if question.endswith("0"):
+                raise ConnectionError("another reason")
+            raise ConnectionError("the server is down")
+        return super().search(space, question, k)
+
+
+class WithOptions(Good):
+    """Has a parameter that is no folder."""
+
+    name = "with options"
+
+    def __init__(self, strength: float = 0.5) -> None:
+        self.strength = strength * 2
+
+
+class WithFolder(Good):
+    """Writes where it may."""
+
+    name = "with folder"
+
+    def __init__(self, depth: int = 3, *, folder: Path) -> None:
+        (folder / "file").write_text("x" * depth, encoding="utf-8")
 
 
 class Crashing(Good):

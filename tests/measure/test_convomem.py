@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pinyon.errors import BadInput, ModelError, UnreadableSource
@@ -463,7 +463,7 @@ def test_a_failing_question_counts_as_not_found_and_the_run_goes_on(tiny: Templa
     assert report.n == sum(r.state != "skipped" and r.record.get("category") != "abstention" for r in log.items)
 
 
-def test_answers_of_a_subject_are_scored_and_a_reader_stands_in_where_it_has_none(tiny: Templates) -> None:
+def test_answers_of_a_subject_are_scored_and_a_reader_answers_for_all(tiny: Templates) -> None:
     class Knows(FullContext):
         def ask(self, space: str, question: str) -> str | None:
             return f"I do not know: {space}, {question}"
@@ -478,8 +478,9 @@ def test_answers_of_a_subject_are_scored_and_a_reader_stands_in_where_it_has_non
             assert max_tokens > 0
             return str(messages[-1].content)  # everything it was shown
 
-    report = ConvoMem(templates=tiny, sizes=(2,), reader=Reads([])).run(FullContext(), MeasureBudget(), ItemLog())
-    assert report.value("answered right", "user_facts") == 1.0
+    for subject in (FullContext(), Knows()):  # all are read alike, whatever they would answer themselves
+        report = ConvoMem(templates=tiny, sizes=(2,), reader=Reads([])).run(subject, MeasureBudget(), ItemLog())
+        assert report.value("answered right", "user_facts") == 1.0
 
 
 def test_sizes_without_enough_filler_are_skipped_by_name(tiny: Templates) -> None:
@@ -532,6 +533,7 @@ SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 
 @given(SCORES, SCORES, st.floats(0, 0.5))
+@example([5e-324], [0.0], 0.0)
 def test_a_threshold_lets_at_most_the_share_through_and_no_lower_one_of_use_would(
     known: list[float], unknown: list[float], most: float
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pinyon.errors import UnreadableSource
 from pinyon.measure import BM25, FullContext, ItemLog, LoCoMo, MeasureBudget, PinyonMemory, Question, Random
 from pinyon.measure.locomo_recall import answer_f1, judged
-from pinyon.measure.subject import Ranked
+from pinyon.measure.subject import Context, Ranked
 from pinyon.testing import ScriptedModel
 
 
@@ -97,6 +97,29 @@ def test_answers_are_scored_when_a_subject_answers(tmp_path: Path) -> None:
     assert report.value("judged right") == 0.5
     silent = LoCoMo(written(tmp_path, [talk("a", "red")])).run(Random(), MeasureBudget(), ItemLog())
     assert "answer F1" not in {metric.name for metric in silent.metrics}
+
+
+def test_a_reader_answers_for_every_subject_from_what_it_recalls(tmp_path: Path) -> None:
+    class Reads(ScriptedModel):
+        def generate(self, messages: Sequence[Any], *, max_tokens: int = 512) -> str:
+            said = str(messages[-1].content)
+            assert ("leaves at nine" in said) == ("ferry" in said.splitlines()[-1])
+            return "No information available" if said.endswith("Tom buy?") else "9"
+
+    class Answers(BM25):
+        def recall(self, space: str, question: str, budget_tokens: int) -> Context:
+            text = "The red ferry leaves at nine." if "ferry" in question else ""
+            return Context(text, (), 7)
+
+        def ask(self, space: str, question: str) -> str | None:
+            pytest.fail("its own answer would not be comparable")
+
+    judge = ScriptedModel(["CORRECT", "WRONG"])
+    measure = LoCoMo(written(tmp_path, [talk("a", "red")]), reader=Reads([]), judge=judge)
+    report = measure.run(Answers(), MeasureBudget(), ItemLog())
+    assert report.value("answer F1", "temporal") == 1.0
+    assert report.value("judged right") == 0.5
+    assert report.value("judged right", "adversarial (not counted)") == 1.0  # by rule: the judge is not asked
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,20 @@ def test_a_needle_that_fails_is_counted_and_ten_in_a_row_end_it(backbone) -> Non
     def broken(reader, ids, entries):
         raise BadInput("broken")
 
-    found = measure_needles(backbone, FACTS, **SMALL, read=broken)
-    assert (found.failed, found.rows) == (8, ())
+    calls = []
+
+    def broken_once(reader, ids, entries):
+        calls.append(entries)
+        if len(calls) == 2:
+            raise BadInput("broken")
+        cache = reader.cache()
+        reader.prefill(ids, cache)
+        return cache
+
+    found = measure_needles(backbone, FACTS, **SMALL, read=broken_once)
+    assert (found.failed, len(found.rows)) == (1, 7)
+    with pytest.raises(ModelError, match=r"none of 8 needles .* broken"):
+        measure_needles(backbone, FACTS, **SMALL, read=broken)
     with pytest.raises(ModelError, match="one after the other"):
         measure_needles(backbone, FACTS, **{**SMALL, "depths": (0.0, 0.3, 0.6, 0.9)}, read=broken)
 

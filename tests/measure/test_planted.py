@@ -14,6 +14,7 @@ from pinyon.measure.hema_memory import HemaMemory, HemaOverMemory
 from pinyon.measure.planted import Planted, planted_talk, read_filler, reference_filler
 from pinyon.measure.session import ItemLog, MeasureBudget
 from pinyon.measure.subject import Context, Held, Passage, Ranked
+from pinyon.testing import WordCounter
 from pinyon.text.hema import HemaConfig
 
 FILLER = reference_filler()
@@ -123,6 +124,16 @@ def test_hema_finds_what_windows_and_summaries_have_lost() -> None:
     assert measure.run(Window(9), budget, ItemLog()).value("in the prompt") == 0  # as many turns as the tokens hold
     alone = HemaMemory(config=HemaConfig(most=0, tail=0))
     assert measure.run(alone, budget, ItemLog()).value("words in the prompt") <= 0.5
+
+
+@pytest.mark.parametrize("kind", [HemaMemory, HemaOverMemory])
+def test_hema_counts_by_the_counter_it_was_given(kind: type[HemaMemory | HemaOverMemory]) -> None:
+    subject = kind(tokens=WordCounter())
+    subject.add("a", [Passage(f"turn {n}", f"bees number {n} at the mill", role="user") for n in range(1, 30)])
+    context = subject.recall("a", "bees", 60)
+    assert context.tokens == len(context.text.split()) <= 60
+    assert context.tokens > 40  # tokens of words are fewer than those of a tokenizer: more fits
+    subject.close()
 
 
 def test_dialogues_are_read_once_each_without_their_spaces(tmp_path: Path) -> None:

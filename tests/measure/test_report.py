@@ -11,9 +11,10 @@ from pinyon.errors import BadInput
 from pinyon.extras import EXTRAS
 from pinyon.measure.base import Item, Metric, Report
 from pinyon.measure.charts import Bar, bars_png, bars_svg
+from pinyon.measure.comparison import compared, differences, pairs_of
 from pinyon.measure.html import charts_of, page
 from pinyon.measure.leaderboard import leaderboard_html, leaderboard_markdown, pack_results
-from pinyon.measure.report import compared, number, summary
+from pinyon.measure.report import number, summary
 from pinyon.measure.runner import read_reports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,27 +59,60 @@ def test_a_summary_has_figures_costs_groups_and_where_they_come_from() -> None:
     assert "| BM25 | 0.25 | 1.5 | 3.0 | 3,100 | 5.0 | 1.0 |" in text
     assert "| recall@10 | n | pinyon | BM25 |" in text
     assert "| single-hop | 6 | 80.0 | 60.0 |" in text
-    assert "`make it again`; Linux, 2 cores; python 3.11; seed 0; 4 s in all; 2026-01-31." in text
+    assert "`make it again`; Linux, 2 cores, load 1.0; python 3.11; seed 0; 4 s in all; 2026-01-31." in text
+
+
+def test_a_summary_shows_the_range_of_loads_all_versions_and_the_data() -> None:
+    others = {"versions": {"python": "3.11", "pinyon": "0.1.0"}, "machine": "Linux, 2 cores, load 16.0"}
+    data = "locomo10.json, sha256 abc"
+    text = summary([report(versions={"pinyon": "0.3.0"}, data=data), report("BM25", 0.6, data=data, **others)])
+    assert f"data {data}; Linux, 2 cores, load 1.0 to 16.0; pinyon 0.3.0 and 0.1.0, python 3.11;" in text
+    assert "| 1.0 | 1.0 | 0.3.0 |" in text
+    assert "| 1.0 | 16.0 | 0.1.0 |" in text
 
 
 def test_a_summary_names_what_failed_and_what_was_skipped() -> None:
-    text = summary([report(failed=2, skipped=3), report("mem0", metrics=(), error="out of memory")])
-    assert "- pinyon: 2 failed, 3 skipped as malformed." in text
+    ours = report(failed=2, skipped=3, reason="ValueError: boom")
+    text = summary([ours, report("mem0", metrics=(), error="out of memory"), report("x", left_over=5)])
+    assert "- pinyon: 2 failed, most of them with 'ValueError: boom', 3 skipped as malformed." in text
+    assert "- x: 5 left over when the time was over: the same command asks them." in text
     assert "- mem0 FAILED: out of memory" in text
 
 
 def test_equal_questions_are_compared_in_pairs() -> None:
-    text = compared([report(value=0.8)], [report(value=0.6)])
-    [row] = [line for line in text.splitlines() if "| overall | recall@10" in line]
-    found = re.search(r"\| 20\.0 \[(-?[\d.]+), ([\d.]+)\] \|$", row)
-    assert found is not None
-    assert float(found[1]) <= 20.0 <= float(found[2])
+    found = differences(pairs_of([report(value=0.8)], [report(value=0.6)], ()))
+    [one] = [d for d in found if d.group == "overall"]
+    assert one.is_paired
+    assert one.gap.value == pytest.approx(0.2)
+    assert one.gap.low <= 0.2 <= one.gap.high
+    [row] = [line for line in compared(found).splitlines() if "| overall | recall@10" in line]
+    assert re.search(r"\| 20\.0 \[-?[\d.]+, [\d.]+\] \| yes \|$", row)
 
 
 def test_other_questions_are_compared_by_their_intervals() -> None:
     ours, theirs = report(value=0.8).without_items(), report(value=0.6).without_items()
-    assert "| +20.0, intervals apart |" in compared([ours], [theirs])
-    assert compared([report("a")], [report("b")]).count("\n") == 1  # only the head
+    [one] = [d for d in differences(pairs_of([ours], [theirs], ())) if d.group == "overall"]
+    assert not one.is_paired
+    assert (one.gap.low, one.gap.high) == (pytest.approx(0.2 - 0.05 * 2**0.5), pytest.approx(0.2 + 0.05 * 2**0.5))
+
+
+def test_two_subjects_are_compared_within_a_run_and_between_two_reports() -> None:
+    ours, theirs, third = report(value=0.8, subject="pinyon"), report("BM25", 0.6, subject="bm25"), report("other", 0.1)
+    within = differences(pairs_of([ours, theirs, third], None, ("bm25", "pinyon", "nobody")))
+    assert [(d.first, d.second, round(d.gap.value, 3)) for d in within if d.group == "overall"] == [
+        ("BM25", "pinyon", -0.2)
+    ]
+    between = differences(pairs_of([ours], [theirs], ()))
+    assert {(d.first, d.second) for d in between} == {("pinyon", "BM25")}
+    assert "| locomo | pinyon less BM25 | overall | recall@10 |" in compared(between)
+    several = pairs_of([ours, theirs], [theirs, ours], ())
+    assert [(one.system, other.system) for one, other in several] == [("pinyon", "pinyon"), ("BM25", "BM25")]
+
+
+@pytest.mark.parametrize("theirs", [None, [report("a"), report("b")], [report(name="sort")]])
+def test_what_cannot_be_compared_is_told(theirs: list[Report] | None) -> None:
+    with pytest.raises(BadInput, match=r"(?s)nothing to compare among locomo: pinyon.*--subjects"):
+        pairs_of([report()], theirs, ("pinyon", "bm25"))
 
 
 class _Reader(HTMLParser):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +128,8 @@ def reports(folder: Path) -> dict[str, Report]:
 
 
 def failures(folder: Path, name: str) -> list[str]:
-    text = (folder / f"doubles.py_Tens--doubles.py_{name}.items.jsonl").read_text(encoding="utf-8")
+    [file] = folder.glob(f"doubles.py_Tens-*--doubles.py_{name}-*.items.jsonl")
+    text = file.read_text(encoding="utf-8")
     return [line["why"] for line in map(json.loads, text.splitlines()) if line["state"] == "failed"]
 
 
@@ -181,6 +184,131 @@ def test_results_of_two_samples_are_not_mixed(reports: dict[str, Report], folder
         run([TENS], [subject("Good")], MeasureBudget(small=True), folder)
 
 
+@pytest.fixture
+def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that spoils the temper of the subject; it is there."""
+    down = tmp_path / "down"
+    down.touch()
+    monkeypatch.setenv("MOODY", str(down))
+    return down
+
+
+def test_failed_items_are_asked_again(moody: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    [report] = run([TENS], [subject("Moody")], MeasureBudget(), out)
+    assert (report.failed, report.value("right")) == (10, 0.0)
+    assert failures(out, "Moody").count("ConnectionError: the server is down") == 9
+    moody.unlink()
+    [again] = run([TENS], [subject("Moody")], MeasureBudget(), out)
+    assert (again.failed, again.error, again.reason, again.value("right")) == (0, "", "", 1.0)
+    assert failures(out, "Moody") == []
+
+
+def test_when_every_item_failed_the_commonest_reason_is_the_error(moody: Path, tmp_path: Path) -> None:
+    text = Path(DOUBLES).read_text(encoding="utf-8").replace("range(10)", "range(5)")
+    (tmp_path / "fives.py").write_text(text, encoding="utf-8")
+    [report] = run([f"{tmp_path / 'fives.py'}:Tens"], [subject("Moody")], MeasureBudget(), tmp_path / "out")
+    assert report.error == "all 5 items failed: ConnectionError: the server is down"
+    assert report.reason == "ConnectionError: the server is down"
+
+
+def test_items_that_were_left_over_are_asked_by_the_next_run(tmp_path: Path) -> None:
+    [whole] = run([TENS], [subject("Good")], MeasureBudget(), tmp_path)
+    [log], [file] = tmp_path.glob("*.items.jsonl"), tmp_path.glob("*.report.json")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:6]))
+    cut = replace(whole, left_over=4, metrics=(), search_ms=0.0, disk_bytes=7_000, seconds=50.0)
+    file.write_text(json.dumps(cut.to_json()), encoding="utf-8")
+    [report] = run([TENS], [subject("Good")], MeasureBudget(), tmp_path)
+    assert (report.left_over, report.value("right")) == (0, 1.0)
+    assert len(log.read_bytes().splitlines()) == 10
+    assert report.seconds > 50.0  # what the earlier run took counts
+    assert report.disk_bytes == 7_000
+
+
+def test_times_of_an_interrupted_run_are_those_of_all_its_items(tmp_path: Path) -> None:
+    [whole] = run([TENS], [subject("Good")], MeasureBudget(), tmp_path)
+    [log], [file] = tmp_path.glob("*.items.jsonl"), tmp_path.glob("*.report.json")
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        assert len(line["cost"]["search_ms"]) == 1
+        line["cost"]["search_ms"] = [5000.0]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines[:9]), encoding="utf-8")
+    file.unlink()
+    [report] = run([TENS], [subject("Good")], MeasureBudget(), tmp_path)
+    assert report.search_ms == 5000.0 > whole.search_ms
+
+
+def test_when_the_time_is_over_before_anything_was_asked_that_is_an_error(tmp_path: Path) -> None:
+    [report] = run([TENS], [subject("Good")], MeasureBudget(seconds=1e-9), tmp_path)
+    assert (report.error, report.left_over) == ("no item was asked before the time was over", 10)
+
+
+def test_subjects_of_one_file_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    names = []
+    for folder, name in (("a", "Good"), ("b", "Raising")):
+        (tmp_path / folder).mkdir()
+        text = Path(DOUBLES).read_text(encoding="utf-8") + f"\n\nMine = {name}\n"
+        (tmp_path / folder / "mine.py").write_text(text, encoding="utf-8")
+        names.append(f"{tmp_path / folder / 'mine.py'}:Mine")
+    good, raising = run([TENS], names, MeasureBudget(), tmp_path / "out")
+    assert (good.value("right"), raising.value("right")) == (1.0, 0.9)
+    assert [report.system for report in read_reports([tmp_path / "out"])].count("good") == 1
+
+
+def test_figures_of_other_data_files_and_versions_are_not_taken_for_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data = tmp_path / "out", tmp_path / "data.json"
+    monkeypatch.setattr("pinyon.measure.runner._measured", lambda pair, _: Report(pair.measure, "BM25", (), 0, 1.0))
+    data.write_text("[1]", encoding="utf-8")
+
+    def again(version: str = "1.0") -> Report:
+        monkeypatch.setattr("pinyon.measure.runner.__version__", version)
+        [report] = run(["locomo"], ["bm25", "bm25"], MeasureBudget(), out, places=Places(data))
+        return report
+
+    first = again()
+    assert first.data == f"data.json, sha256 {hashlib.sha256(b'[1]').hexdigest()}"
+    (tmp_path / "elsewhere").mkdir()
+    data = data.rename(tmp_path / "elsewhere" / "data.json")
+    assert again() == first  # the same bytes, wherever they lie
+    with pytest.raises(BadInput, match=r"(?s)are of another version of pinyon: 1\.0, not 2\.0.*--out"):
+        again("2.0")
+    data.write_text("[2]", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"locomo on bm25 in .* are of another data"):
+        again()
+    for file in out.glob("*.origin.json"):
+        file.unlink()
+    with pytest.raises(BadInput, match="is not recorded"):
+        again()
+
+
+def test_a_subject_file_that_was_edited_is_another_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinyon.measure.runner._measured", lambda pair, _: Report(pair.measure, "x", (), 0, 1.0))
+    file = tmp_path / "mine.py"
+    file.write_text("class Mine: ...\n", encoding="utf-8")
+    run(["needles"], [f"{file}:Mine"], MeasureBudget(), tmp_path / "out")
+    file.write_text("class Mine: pass\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="another file of the subject"):
+        run(["needles"], [f"{file}:Mine"], MeasureBudget(), tmp_path / "out")
+
+
+def test_of_several_files_of_data_the_one_that_was_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pinyon.measure.runner._measured", lambda pair, _: Report(pair.measure, "x", (), 0, 1.0))
+    (tmp_path / "locomo").mkdir()
+    for name in ("b", "a", "c"):
+        (tmp_path / "locomo" / f"{name}.json").write_text("[]", encoding="utf-8")
+    [report] = run(["locomo"], ["bm25"], MeasureBudget(), tmp_path / "out", places=Places(tmp_path))
+    assert report.notes == ("locomo read a.json; b.json, c.json are there too: --data names a file.",)
+    place = Places(tmp_path / "locomo" / "b.json")
+    [report] = run(["locomo"], ["bm25"], MeasureBudget(), tmp_path / "other", places=place)
+    assert report.data.startswith("b.json, sha256 ")
+    assert report.notes == ()
+
+
 @pytest.mark.slow
 def test_what_a_dying_subject_did_is_scored(tmp_path: Path) -> None:
     [report] = run([TENS], [subject("Dying")], MeasureBudget(), tmp_path)
@@ -200,6 +328,8 @@ def test_missing_data_are_told_before_anything_is_started(tmp_path: Path) -> Non
         run(["locomo"], [subject("Good")], MeasureBudget(), tmp_path / "out")
     with pytest.raises(BadInput, match="locomo needs 'locomo"):
         run(["locomo"], [subject("Good")], MeasureBudget(), tmp_path / "out", places=Places(tmp_path))
+    with pytest.raises(BadInput, match="there is no folder and no file"):
+        run(["planted"], [subject("Good")], MeasureBudget(), tmp_path / "out", places=Places(tmp_path / "no"))
     assert not (tmp_path / "out").exists()
 
 

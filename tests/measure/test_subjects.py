@@ -1,21 +1,29 @@
 from __future__ import annotations
 
-import json
 import math
+import re
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pinyon.errors import BadInput, MissingExtra, ModelError, NotFound, UnreadableSource
-from pinyon.measure.registry import MEASURES, NOWHERE, SUBJECTS, Places, check, measure_called, subject_called
+from pinyon.errors import BadInput, MissingExtra, ModelError, NotFound
+from pinyon.measure.registry import (
+    MEASURES,
+    NOWHERE,
+    SUBJECTS,
+    Choices,
+    Places,
+    check,
+    measure_called,
+    subject_called,
+)
+from pinyon.measure.session import ItemLog, MeasureBudget
 from pinyon.measure.subject import Passage, Subject
 from pinyon.measure.subjects import (
     BM25,
@@ -26,8 +34,6 @@ from pinyon.measure.subjects import (
     PinyonMemory,
     Random,
     Rival,
-    Server,
-    read_description,
 )
 from pinyon.measure.subjects.shown import introduced
 from pinyon.testing import HashEmbedder
@@ -68,28 +74,6 @@ class Store:
         query = self.embed([question])[0]
         found = [(id, sum(a * b for a, b in zip(row, query))) for id, row in self.rows.get(space, [])]
         return sorted(found, key=lambda pair: -pair[1])[:k]
-"""
-
-MCP = """
-import json, sys
-held = []
-for line in sys.stdin:
-    message = json.loads(line)
-    if "id" not in message:
-        continue
-    if message["method"] == "initialize":
-        result = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
-    else:
-        given = message["params"]["arguments"]
-        if message["params"]["name"] == "keep":
-            held.append(given["what"])
-            result = {"content": [{"type": "text", "text": "kept"}]}
-        elif message["params"]["name"] == "look":
-            words = set(given["what"].lower().replace("?", "").split())
-            ranked = sorted(held, key=lambda text: -len(words & set(text.lower().rstrip(".").split())))
-            found = {"found": [{"memory": text} for text in ranked[: given["most"]]]}
-            result = {"content": [{"type": "text", "text": json.dumps(found)}]}
-    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
 """
 
 
@@ -247,121 +231,81 @@ def test_what_a_rival_says_reaches_whoever_asked(script: Path, tmp_path: Path) -
 def test_a_rival_without_an_environment_is_named_with_the_way_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(MissingExtra, match=r"python benchmarks/rivals.py mem0"):
         subject_called("mem0", tmp_path / "x", Places(rivals=tmp_path))
+    with pytest.raises(MissingExtra, match=r"python benchmarks/rivals.py mem0`"):  # which both ways of mem0 share
+        check((), ("mem0-llm",), Places(rivals=tmp_path), Choices(writer="openai:x@http://host/v1"))
     with pytest.raises(BadInput, match="--rivals"):
         check((), ("mem0",), NOWHERE)
 
 
-# --- servers -------------------------------------------------------------------------------------------------------
+def test_a_rival_that_is_given_a_model_passes_it_on(script: Path, tmp_path: Path) -> None:
+    text = script.read_text(encoding="utf-8").replace(
+        "(folder, embed, dimensions)", "(folder, embed, dimensions, writer)"
+    )
+    script.write_text(text.replace('b"12345"', "writer['model'].encode()"), encoding="utf-8")
+    writer = {"model": "small", "base_url": "http://host/v1", "api_key": "key"}
+    rival = Rival(
+        "double", Path(sys.executable), tmp_path / "store", embedder=HashEmbedder(), script=script, writer=writer
+    )
+    assert rival.version == "1.2 with small"
+    assert (tmp_path / "store" / "file").read_text(encoding="utf-8") == "small"
+    rival.close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    held: dict[str, list[dict[str, str]]]
-
-    def do_POST(self) -> None:
-        given_ = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        here = self.held.setdefault(given_["user"], [])
-        if self.path == "/add":
-            here.append({"ref": given_["ref"], "text": given_["text"]})
-            self._answer(200, {"ok": True})
-        elif self.path == "/find" and self.headers["X-Key"] == "secret":
-            asked = set(given_["q"].lower().strip("?").split())
-            scored = [(len(asked & set(one["text"].lower().rstrip(".").split())), one) for one in here]
-            scored.sort(key=lambda pair: -pair[0])
-            hits = [{"meta": {"ref": one["ref"]}, "points": points} for points, one in scored[: given_["top"]]]
-            self._answer(200, {"data": {"hits": hits}})
-        else:
-            self._answer(403, {})
-
-    def _answer(self, code: int, body: object) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+@pytest.mark.parametrize("writer", [None, "anthropic:x", "openai:x"])
+def test_a_rival_that_writes_with_a_model_needs_one(writer: str | None, tmp_path: Path) -> None:
+    (tmp_path / "mem0" / "bin").mkdir(parents=True)
+    (tmp_path / "mem0" / "bin" / "python").touch()
+    with pytest.raises(BadInput, match=r"needs one|is no endpoint"):
+        check((), ("mem0-llm",), Places(rivals=tmp_path), Choices(writer=writer))
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
-    handler = type("Handler", (_Handler,), {"held": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+MEM0 = """
+class Memory:
+    rows = []
 
+    @classmethod
+    def from_config(cls, config):
+        memory = cls()
+        memory.llm = config.get("llm")
+        return memory
 
-HTTP = """
-name = "double over HTTP"
-kind = "http"
-address = "{address}"
-hits = "data.hits"
-id = "meta.ref"
-score = "points"
-headers = {{ X-Key = "{key}" }}
+    def add(self, messages, user_id, infer=True, metadata=None):
+        assert not any(letter.isspace() for letter in user_id)
+        assert infer == (self.llm is not None)
+        for message in messages:
+            said = message["content"].split(". ") if infer else [message["content"]]
+            self.rows += [(user_id, one, metadata) for one in said]
 
-[add]
-to = "/add"
-body = {{ user = "{{space}}", ref = "{{id}}", text = "{{text}}" }}
-
-[search]
-to = "/find"
-body = {{ user = "{{space}}", q = "{{question}}", top = "{{k}}" }}
+    def search(self, question, top_k, filters, threshold):
+        words = set(question.lower().split())
+        here = [row for row in self.rows if row[0] == filters["user_id"]]
+        here.sort(key=lambda row: -len(words & set(row[1].lower().strip(".").split())))
+        return {"results": [{"memory": one, "score": 1.0, "metadata": more} for _, one, more in here[:top_k]]}
 """
 
 
-def test_a_server_behind_http_is_a_subject(address: str, tmp_path: Path) -> None:
-    path = tmp_path / "server.toml"
-    path.write_text(HTTP.format(address=address, key="secret"), encoding="utf-8")
-    server = subject_called(str(path), tmp_path / "x", NOWHERE)
-    server.add("a", [*PASSAGES, Passage("5", "braces {space} and {k} stay as they are")])
-    server.add("b", OTHER)
-    assert server.name == "double over HTTP"
-    assert server.search("a", "keep bees", 2)[0].id == "1"
-    assert server.search("a", "braces {space} stay", 1)[0].id == "5"
-    assert server.recall("a", "keep bees", 30).ids == ("1",)
-    assert server.ask("a", "keep bees") is None
-    server.close()
-
-
-def test_a_server_that_refuses_is_told_with_its_code(address: str, tmp_path: Path) -> None:
-    path = tmp_path / "server.toml"
-    path.write_text(HTTP.format(address=address, key="wrong"), encoding="utf-8")
-    server = Server(read_description(path))
-    server.add("a", PASSAGES)
-    with pytest.raises(ModelError, match="answered 403 to POST /find"):
-        server.search("a", QUESTION, 2)
-
-
-def test_a_server_behind_mcp_is_a_subject(tmp_path: Path) -> None:
-    (tmp_path / "server.py").write_text(MCP, encoding="utf-8")
-    path = tmp_path / "server.toml"
-    command = json.dumps(f"'{sys.executable}' '{tmp_path / 'server.py'}'")
-    path.write_text(
-        f'name = "double over MCP"\nkind = "mcp"\naddress = {command}\nhits = "found"\ntext = "memory"\n'
-        '[add]\nto = "keep"\nbody = { what = "{text}" }\n'
-        '[search]\nto = "look"\nbody = { what = "{question}", most = "{k}" }\n',
-        encoding="utf-8",
-    )
-    server = Server(read_description(path))
-    server.add("a", PASSAGES)
-    assert server.search("a", "who moved to lisbon", 2)[0].id == "3"
-    server.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("kind = 'ftp'\n[add]\n[search]", "kind is 'ftp'"), ("kind = 'http'", "'add'"), ("=", "Invalid")],
-)
-def test_a_description_that_lacks_something_is_refused(text: str, said: str, tmp_path: Path) -> None:
-    path = tmp_path / "server.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(UnreadableSource, match=said):
-        read_description(path)
+@pytest.mark.parametrize("has_model", [False, True])
+def test_mem0_takes_spaces_with_blanks_and_its_memories_are_traced_to_passages(
+    has_model: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mem0.py").write_text(MEM0, encoding="utf-8")
+    (tmp_path / "mem0ai-9.9.dist-info").mkdir()
+    (tmp_path / "mem0ai-9.9.dist-info" / "METADATA").write_text("Name: mem0ai\nVersion: 9.9\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # the library's place is taken by a double
+    writer = {"model": "small", "base_url": "http://host/v1", "api_key": "key"} if has_model else None
+    rival = Rival(
+        "mem0-llm" if has_model else "mem0", Path(sys.executable), tmp_path / "store", embedder=HashEmbedder(),
+        writer=writer,
+    )  # fmt: skip
+    several = Passage("many", "I keep bees. I keep hens. I keep goats and sheep.")
+    rival.add("a space", [*PASSAGES, several])
+    rival.add("a", OTHER)
+    assert next(hit.id for hit in rival.search("a space", "keep goats and sheep", 3)) == "many"
+    found = [hit.id for hit in rival.search("a space", "who keep bees", 5)]
+    assert sorted(found) == ["1", "2", "3", "4", "many"]  # each once, however many memories were written of it
+    assert [hit.id for hit in rival.search("a", "bees", 5)] == ["9"]
+    assert rival.name == ("mem0 (infer=True)" if has_model else "mem0 (infer=False)")
+    rival.close()
 
 
 # --- names ---------------------------------------------------------------------------------------------------------
@@ -383,6 +327,23 @@ def test_a_name_that_is_not_known_is_answered_with_those_that_are(tmp_path: Path
         subject_called(f"{Path(__file__).with_name('doubles.py')}:Nobody", tmp_path, NOWHERE)
     with pytest.raises(NotFound, match=r"no file 'nowhere.py'"):
         subject_called("nowhere.py:Good", tmp_path, NOWHERE)
+
+
+def test_a_class_gets_the_folder_only_where_it_has_a_parameter_of_that_name(tmp_path: Path) -> None:
+    doubles = Path(__file__).with_name("doubles.py")
+    assert subject_called(f"{doubles}:WithOptions", tmp_path, NOWHERE).name == "with options"
+    assert subject_called(f"{doubles}:WithFolder", tmp_path / "x", NOWHERE).name == "with folder"
+    assert (tmp_path / "x" / "file").read_text(encoding="utf-8") == "xxx"
+
+
+def test_sizes_reach_the_measures_that_have_them() -> None:
+    for name in ("needles", "convomem"):
+        measure = measure_called(name, NOWHERE, Choices(sizes=(5, 9)))
+        log = ItemLog()
+        measure.run(BM25(), MeasureBudget(items=2), log)
+        sizes = {re.split(r"[ @]", item.key)[0 if name == "needles" else 1] for item in log.items}
+        assert sizes <= {"5", "9"}
+        assert sizes
 
 
 def test_passages_are_shown_with_day_session_and_speaker() -> None:

@@ -2,6 +2,7 @@
 
 from .base import Corpus, Item, Metric, Question, Report, Room, compare
 from .chunks import ChunkSize, chunk_sizes, chunk_table
+from .comparison import Difference, compared, differences, pairs_of
 from .crossvalidate import CrossValidation, Fold, cross_validate
 from .desk import Measured, measured, write_report
 from .html import page
@@ -11,8 +12,8 @@ from .locomo_recall import LoCoMo
 from .needle_grid import NeedleGrid, NeedleRow, cut_by, measure_needles
 from .needles import Haystack, Needle, Needles, haystack
 from .passages import hotpot, passages, squad, squad_articles
-from .registry import MEASURES, NOWHERE, SUBJECTS, Known, Places, measure_called, subject_called
-from .report import compared, summary
+from .registry import MEASURES, NO_CHOICE, NOWHERE, SUBJECTS, Choices, Known, Places, measure_called, subject_called
+from .report import summary
 from .retrieval import CONTROLS, KS, run_corpus
 from .runner import read_reports, run
 from .session import ItemLog, Logged, Measure, MeasureBudget
@@ -27,13 +28,16 @@ __all__ = [
     "KS",
     "MEASURES",
     "NOWHERE",
+    "NO_CHOICE",
     "SUBJECTS",
     "VARIANTS",
+    "Choices",
     "ChunkSize",
     "Context",
     "Corpus",
     "CrossValidation",
     "Dense",
+    "Difference",
     "Fold",
     "FullContext",
     "Haystack",
@@ -75,6 +79,7 @@ __all__ = [
     "cross_validate",
     "cut_by",
     "difference",
+    "differences",
     "haystack",
     "hotpot",
     "leaderboard_html",
@@ -87,6 +92,7 @@ __all__ = [
     "median",
     "pack_results",
     "page",
+    "pairs_of",
     "passages",
     "read_locomo",
     "read_reports",

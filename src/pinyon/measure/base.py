@@ -154,6 +154,9 @@ class Report:
         skipped: Items that could not be asked, because their data are malformed.
         left_over: Items that were not asked, because the time was over.
         error: Last words of a subject that failed as a whole; empty when all is well.
+        reason: What most of the failed items said.
+        subject: What was measured, as the command line calls it.
+        data: Name of the question set that was read, with its hash; empty when none was.
     """
 
     name: str
@@ -179,6 +182,9 @@ class Report:
     skipped: int = 0
     left_over: int = 0
     error: str = ""
+    reason: str = ""
+    subject: str = ""
+    data: str = ""
 
     def value(self, name: str, group: str = OVERALL) -> float:
         """Return one number.

@@ -97,8 +97,9 @@ class ConvoMem:
         templates: Makes the questions; None makes 360, or 48 for a small run, with the seed of the budget.
         sizes: Conversations in a history; None takes 2, 10, 100 and, in a full run, 30 and 300.
         mode: How evidence is mixed into filler.
-        judge: Decides whether an answer is right.
-        reader: Answers from the recalled prompt for a subject that does not answer.
+        judge: Decides whether an answer is right; a generator becomes a `Judge`.
+        reader: Answers from what a subject recalls, so that all subjects are read alike; None takes the answers of
+            subjects that answer.
         budget_tokens: Of a recalled prompt.
         name: For tables.
 
@@ -114,7 +115,7 @@ class ConvoMem:
         templates: Templates | None = None,
         sizes: Sequence[int] | None = None,
         mode: Mode = "stitched",
-        judge: Judge | None = None,
+        judge: Judge | Generator | None = None,
         reader: Generator | None = None,
         budget_tokens: int = _BUDGET_TOKENS,
         name: str = "convomem",
@@ -128,7 +129,7 @@ class ConvoMem:
         self._templates = templates
         self._sizes = sizes
         self._mode = mode
-        self._judge = judge
+        self._judge = Judge(judge) if isinstance(judge, Generator) else judge
         self._reader = reader
         self._budget_tokens = budget_tokens
 
@@ -165,8 +166,11 @@ class ConvoMem:
 
     def _world(self, budget: MeasureBudget, log: ItemLog) -> World:
         if self._path is None:
-            small = Templates(budget.seed, persons=4, items=2, filler=100)  # 48 questions, 100 conversations
-            return (self._templates or (small if budget.small else Templates(budget.seed))).world()
+            if self._templates is not None:
+                return self._templates.world()
+            filler = max(_SMALL_SIZES[-1] if budget.small else _FULL_SIZES[-1], *(self._sizes or ()), 1)
+            small = Templates(budget.seed, persons=4, items=2, filler=filler)  # 48 questions
+            return (small if budget.small else Templates(budget.seed, filler=filler)).world()
         loaded = read_convomem(self._path)
         for number, why in enumerate(loaded.skipped):
             log.skip(f"malformed {number}", why)
@@ -190,8 +194,9 @@ class ConvoMem:
             found = subject.search(space, item.question, _DEPTH)
             ids = [hit.id for hit in found]
             context = subject.recall(space, item.question, self._budget_tokens)
-            answer = subject.ask(space, item.question)
-            if answer is None and self._reader is not None:
+            if self._reader is None:
+                answer = subject.ask(space, item.question)
+            else:
                 answer = self._reader.generate(reader_prompt(item.question, context.text))
             record: dict[str, Json] = {
                 "category": item.category,
@@ -299,7 +304,8 @@ def choose_threshold(answerable: Sequence[float], unanswerable: Sequence[float],
     above = min((score for score in (*answerable, *ordered[:allowed]) if score > last), default=math.inf)
     if math.isinf(last) or math.isinf(above):
         return above if not math.isinf(above) else math.nextafter(last, math.inf)
-    return (last + above) / 2
+    middle = (last + above) / 2
+    return middle if middle > last else above  # between two neighbouring numbers there is none
 
 
 # --- the figures ---------------------------------------------------------------------------------------------------

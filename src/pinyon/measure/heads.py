@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.payload import Json, canonical, digest
 from ..errors import BadInput
-from .maps import curves_png, forgetting_curves, head_map_png, needle_map_png
+from .maps import (
+    check_pictures,
+    curves_png,
+    forgetting_curves,
+    head_map_png,
+    needle_map_png,
+    save_picture_data,
+)
 from .needle_grid import NeedleGrid, Question, measure_needles
 from .needle_policies import reading_called
 from .session import ItemLog
@@ -66,7 +73,7 @@ def heads(
         text: File whose sentences the needles are hidden in; the Python language reference when None.
         out: File for the profile.
         log: File of the trials; an interrupted search goes on there.
-        png: File for a map of the heads.
+        png: File for a map of the heads; its numbers are written beside it as JSON.
         progress: Told 1 after each trial.
 
     Raises:
@@ -74,6 +81,12 @@ def heads(
         MissingExtra: torch, or matplotlib for a picture, is not installed.
         ModelError: The model cannot be loaded.
     """
+    picture = None if png is None else Path(png).expanduser()
+    check_pictures(
+        [] if picture is None else [picture],
+        written=None if out is None else Path(out).expanduser(),
+        read=_paths(facts, text, log),
+    )
     backbone = _loaded(model)
     from ..state.head_check import check_heads
     from ..state.needle_prompts import FIND_FACTS, read_facts, reference_sentences
@@ -100,9 +113,9 @@ def heads(
     if out is not None:
         profile.save(Path(out).expanduser())
         lines.append(f"written: {out}")
-    if png is not None:
-        head_map_png(Path(png).expanduser(), data)
-        lines.append(f"written: {png}")
+    if picture is not None:
+        head_map_png(picture, data, model=backbone.name)
+        lines += [f"written: {picture}", f"written: {save_picture_data(picture, 'head map', data)}"]
     return Looked("\n".join(lines) + "\n", data)
 
 
@@ -136,7 +149,8 @@ def needle(
         items: Most needles of each policy, drawn at random.
         seed: Of the texts.
         out: Folder of the logs; an interrupted measurement goes on there.
-        png: File for a heat map; with several policies also their forgetting curves, beside it.
+        png: File for a heat map; with several policies also their forgetting curves, beside it. The numbers of each are
+            written beside it as JSON.
         progress: Told 1 after each needle.
 
     Raises:
@@ -150,7 +164,11 @@ def needle(
     from ..state.needle_prompts import read_facts
 
     share = _share(ratio)
-    names = [name.strip() for name in policy.split(",") if name.strip()]
+    picture = None if png is None else Path(png).expanduser()
+    names = list(dict.fromkeys(name.strip() for name in policy.split(",") if name.strip()))
+    if not names:
+        raise BadInput(f"policies are names divided by commas, got {policy!r}", hint="none keeps everything")
+    check_pictures(_pictures(picture, names), read=_paths(profile, facts))
     backbone = _loaded(model)
     hidden = None if facts is None else read_facts(Path(facts).expanduser())
     folder = Path(out).expanduser()
@@ -170,7 +188,7 @@ def needle(
                     depths=_numbers(depths, "depths"),
                 )
             )  # fmt: skip
-    written = _draw(grids, png)
+    written = [] if picture is None else _draw(grids, picture)
     text = "\n".join(grid.to_markdown() for grid in grids) + "".join(f"written: {one}\n" for one in written)
     curves = cast("Json", forgetting_curves(grids))
     return Looked(text, {"grids": [grid.to_json() for grid in grids], "curves": curves})
@@ -186,26 +204,36 @@ def _share(text: str) -> float:
     return numbers[0]
 
 
-def _draw(grids: Sequence[NeedleGrid], png: str | None) -> list[str]:
-    if png is None:
-        return []
-    path = Path(png).expanduser()
-    written = []
-    for grid in grids:
-        one = path if len(grids) == 1 else path.with_name(f"{path.stem}-{grid.policy}{path.suffix}")
-        needle_map_png(one, grid)
-        written.append(str(one))
+def _draw(grids: Sequence[NeedleGrid], path: Path) -> list[Path]:
+    pictures, written = _pictures(path, [grid.policy for grid in grids]), []
+    for grid, picture in zip(grids, pictures, strict=False):
+        needle_map_png(picture, grid)
+        written += [picture, save_picture_data(picture, "needle map", grid.to_json())]
     if len(grids) > 1:
-        curves = path.with_name(f"{path.stem}-forgetting{path.suffix}")
-        curves_png(curves, grids[0].model, forgetting_curves(grids), across="tokens since it was told")
-        written.append(str(curves))
+        across, found = "tokens since it was told", forgetting_curves(grids)
+        curves_png(pictures[-1], f"{grids[0].model}, question {grids[0].question}", found, across=across)
+        data: Mapping[str, Json] = {"across": across, "curves": cast("Json", found)}
+        written += [pictures[-1], save_picture_data(pictures[-1], "forgetting curves", data)]
     return written
 
 
-def _loaded(model: str) -> Backbone:
-    from ..models.backbone import Backbone
+def _pictures(path: Path | None, policies: Sequence[str]) -> list[Path]:
+    """Return the files of the heat maps, and of the forgetting curves where there are several policies."""
+    if path is None:
+        return []
+    if len(policies) < 2:
+        return [path]
+    return [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in (*policies, "forgetting")]
 
-    return Backbone.load(model)
+
+def _paths(*files: str | None) -> list[Path]:
+    return [Path(file).expanduser() for file in files if file is not None]
+
+
+def _loaded(model: str) -> Backbone:
+    from ..states import backbone_from
+
+    return backbone_from(model)
 
 
 def _numbers(text: str, name: str) -> list[float]:

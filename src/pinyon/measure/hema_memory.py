@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..core.experience import Turn
 from ..index import IndexConfig
 from ..memory import Memory
-from ..models import Embedder, StaticEmbedder, StaticTokenCounter
+from ..models import Embedder, StaticEmbedder, StaticTokenCounter, TokenCounter
 from ..recipes import HemaChat, hema
 from ..text.hema import Hema, HemaConfig, Prompt, VectorMemory
 from ..text.summarize import Summarizer
@@ -24,6 +24,7 @@ class HemaMemory:
         embedder: Of passages and questions; None is the static one.
         config: Constants; ``most=0, tail=0`` leaves the compact memory alone.
         summarizer: Writes the sentences; None extracts them.
+        tokens: Counts the tokens of a prompt; None counts as the static embedder does.
         name: For tables.
     """
 
@@ -33,13 +34,14 @@ class HemaMemory:
         *,
         config: HemaConfig | None = None,
         summarizer: Summarizer | None = None,
+        tokens: TokenCounter | None = None,
         name: str = "HEMA",
     ) -> None:
         self.name = name
         self._embedder = embedder or StaticEmbedder()
         self._config = config or HemaConfig()
         self._summarizer = summarizer
-        self._counter = StaticTokenCounter()
+        self._counter = tokens or StaticTokenCounter()
         self._spaces: dict[str, tuple[Hema, VectorMemory]] = {}
         self._ids: dict[str, dict[str, str]] = {}
         self._before = resident_bytes()
@@ -91,6 +93,7 @@ class HemaOverMemory:
         embedder: As for `Memory.open`.
         config: Constants.
         index: Weights of the ranking; None takes the memory's own.
+        tokens: As for `HemaMemory`.
         name: For tables.
     """
 
@@ -100,11 +103,12 @@ class HemaOverMemory:
         *,
         config: HemaConfig | None = None,
         index: IndexConfig | None = None,
+        tokens: TokenCounter | None = None,
         name: str = "HEMA over pinyon",
     ) -> None:
         self.name = name
         self._before = resident_bytes()
-        self._memory = Memory.open(":memory:", embedder=embedder, index=index)
+        self._memory = Memory.open(":memory:", embedder=embedder, index=index, tokens=tokens)
         self._config = config or HemaConfig()
         self._chats: dict[str, HemaChat] = {}
         self._ids: dict[str, dict[str, str]] = {}

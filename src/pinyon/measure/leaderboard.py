@@ -16,6 +16,7 @@ __all__ = ["INTRODUCTION", "leaderboard_html", "leaderboard_markdown", "pack_res
 INTRODUCTION = (
     "Every row was measured by pinyon's own harness, on one machine, from the same passages and questions; systems that"
     " take an embedder got the same one. No model writes, reads or judges anything. Brackets hold 95 % intervals."
+    " Milliseconds rise with the load of the machine, which stands beside them, as does the version of pinyon."
 )
 
 

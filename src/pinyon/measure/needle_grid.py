@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..core.payload import Json
-from ..errors import BadInput
+from ..errors import BadInput, ModelError
 from .session import ItemLog
 from .stats import Interval, median, wilson
 
@@ -206,7 +206,7 @@ def measure_needles(
 
     Raises:
         BadInput: A number is out of range, or a fact does not fit a length.
-        ModelError: Ten needles failed one after the other.
+        ModelError: Ten needles failed one after the other, or all.
 
     Source: Kamradt 2023, "Needle in a haystack"; the score is ROUGE-1 recall, as in arXiv 2404.15574.
     """
@@ -216,6 +216,9 @@ def measure_needles(
         raise BadInput(f"one budget is needed: a ratio from 0 to below 1, or bytes; got {ratio!r} and {budget_bytes!r}")
     log = ItemLog() if log is None else log
     plan = _plan(facts or CHECK_FACTS, lengths, depths, facts_a_cell, items, seed)
+    longest = max(lengths) + max_tokens
+    if backbone.limit is not None and longest > backbone.limit:
+        raise BadInput(f"{longest} tokens, the answer's among them, are more than the {backbone.limit} the model reads")
     log.expect(len(plan))
     asker = _Asker(backbone, read, ratio, budget_bytes, question, max_tokens, seed, sentences)
     rows: list[NeedleRow] = []
@@ -223,6 +226,8 @@ def measure_needles(
         found = log.run(f"{length} {depth:g} {number}", lambda a=(number, length, depth, fact): asker.ask(*a))  # type: ignore[misc]  # bound now
         if found is not None:
             rows.append(NeedleRow(**cast("Mapping[str, Any]", found)))  # written by `ask`
+    if not rows:
+        raise ModelError(f"none of {len(plan)} needles could be put to {backbone.name}: {log.reason}")
     return NeedleGrid(backbone.name, policy, ratio, question, tuple(rows), seed, len(plan) - len(rows))
 
 
@@ -317,6 +322,13 @@ def _plan(
 ) -> list[tuple[int, int, float, NeedleFact]]:
     if facts_a_cell < 1 or not lengths or not depths:
         raise BadInput("needles need lengths, depths and at least one fact for each of both")
+    if min(lengths) < 1 or not all(0 <= depth <= 1 for depth in depths):
+        raise BadInput(
+            f"lengths must be above 0 and depths from 0 to 1, got {list(lengths)} and {list(depths)}",
+            hint="a depth of 0.5 is the middle of the text",
+        )
+    if items is not None and items < 1:
+        raise BadInput(f"items must be >= 1, got {items!r}")
     cells = [(length, depth) for length in lengths for depth in depths for _ in range(facts_a_cell)]
     every = [(n, length, depth, facts[n % len(facts)]) for n, (length, depth) in enumerate(cells)]
     if items is None or items >= len(every):

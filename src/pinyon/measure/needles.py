@@ -146,9 +146,9 @@ class Needles:
         for size, stack in stacks:
             here = [needle for chosen, needle in asked if chosen == size]
             if any(not log.has(_key(size, needle)) for needle in here):
-                subject.add(f"haystack {size}", stack.passages)
+                subject.add(_space(size), stack.passages)
             for needle in here:
-                log.run(_key(size, needle), _item(subject, f"haystack {size}", needle))
+                log.run(_key(size, needle), _item(subject, _space(size), needle))
         return _report(self.name, asked, log, sum(len(stack.passages) for _, stack in stacks), budget.seed)
 
 
@@ -156,6 +156,10 @@ def _needle(number: int, depth: float, place: str, draw: random.Random) -> Needl
     told, asked = _KINDS[number % len(_KINDS)]
     value = str(draw.randrange(100, 1000))
     return Needle(f"needle {number}", depth, told.format(place=place, value=value), asked.format(place=place), value)
+
+
+def _space(size: int) -> str:
+    return f"haystack-{size}"  # one word: some systems take no others
 
 
 def _key(size: int, needle: Needle) -> str:
@@ -194,7 +198,7 @@ def _report(name: str, asked: Sequence[tuple[int, Needle]], log: ItemLog, passag
         third = _THIRDS[min(2, int(needle.depth * 3))]
         for group in (OVERALL, f"{size:,} passages", f"{third} third"):
             groups[group].append(record)
-        items.append(Item(f"haystack {size}", needle.question, third, (int(record["rank"]),), 0.0))
+        items.append(Item(_space(size), needle.question, third, (int(record["rank"]),), 0.0))
     tokens = [float(record["tokens"]) for record in groups[OVERALL]]
     return Report(
         name,

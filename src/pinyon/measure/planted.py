@@ -226,7 +226,7 @@ class Planted:
         for turns, talk in talks.items():
             keys = {number: f"{turns} {number}" for length, number in sorted(wanted) if length == turns}
             if any(not log.has(key) for key in keys.values()):
-                self._hold(subject, f"planted {turns}", talk, keys, log)
+                self._hold(subject, f"planted-{turns}", talk, keys, log)
         return self._report(talks, sorted(wanted), log, budget.seed, time.perf_counter() - start)
 
     def _utterances(self) -> Sequence[str]:

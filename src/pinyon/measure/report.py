@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .base import OVERALL, Metric, Report
-from .stats import difference
 
-__all__ = ["by_measure", "columns_of", "compared", "number", "summary", "surroundings_of"]
+__all__ = ["by_measure", "columns_of", "number", "summary", "surroundings_of", "table"]
 
-_COSTS = ("add ms", "search ms", "p95 ms", "tokens", "MB in memory", "MB on disk")
+_COSTS = ("add ms", "search ms", "p95 ms", "tokens", "MB in memory", "MB on disk", "load", "pinyon")
+_LOAD = ", load "  # as `base.surroundings` writes it
 
 
 def by_measure(reports: Sequence[Report]) -> dict[str, list[Report]]:
@@ -57,40 +57,35 @@ def summary(reports: Sequence[Report]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def compared(ours: Sequence[Report], theirs: Sequence[Report]) -> str:
-    """Return what changed between two sets of reports, for the measures and subjects that both have.
-
-    Differences are paired by question where both kept their items; else the two intervals stand side by side.
-    """
-    known = {(report.name, report.system): report for report in theirs}
-    rows: list[list[str]] = []
-    for report in ours:
-        other = known.get((report.name, report.system))
-        if other is None:
-            continue
-        before = {(m.name, m.group): m for m in other.metrics}
-        for metric in report.metrics:
-            earlier = before.get((metric.name, metric.group))
-            if earlier is not None:
-                rows.append([report.name, report.system, metric.group, metric.name, number(metric), number(earlier),
-                             _change(report, other, metric, earlier)])  # fmt: skip
-    head = ["measure", "subject", "questions", "figure", "first", "second", "first less second"]
-    return _table(head, rows)
-
-
 def surroundings_of(reports: Sequence[Report]) -> str:
-    """Return one paragraph: command, machine, versions, seed, days."""
-    said = []
-    for command in dict.fromkeys(r.command for r in reports if r.command):
-        said.append(f"`{command}`")
-    for machine in dict.fromkeys(r.machine.partition(", load")[0] for r in reports if r.machine):
-        said.append(machine)
-    versions = {name: version for r in reports for name, version in r.versions.items() if version != "not installed"}
-    said.append(", ".join(f"{name} {version}" for name, version in versions.items()))
+    """Return one paragraph: commands, data, machines with the range of their load, versions, seeds, days."""
+    said = [f"`{command}`" for command in dict.fromkeys(r.command for r in reports if r.command)]
+    said.extend(dict.fromkeys(f"data {r.data}" for r in reports if r.data))
+    said.extend(_machines(reports))
+    versions: dict[str, dict[str, None]] = {}
+    for report in reports:
+        for name, version in report.versions.items():
+            if version != "not installed":
+                versions.setdefault(name, {})[version] = None
+    said.append(", ".join(f"{name} {' and '.join(several)}" for name, several in versions.items()))
     said.append(f"seed {', '.join(str(seed) for seed in dict.fromkeys(r.seed for r in reports))}")
     said.append(f"{sum(r.seconds for r in reports):,.0f} s in all")
     said.extend(dict.fromkeys(r.when for r in reports if r.when))
     return "; ".join(part for part in said if part) + "."
+
+
+def _machines(reports: Sequence[Report]) -> list[str]:
+    loads: dict[str, list[float]] = {}
+    for report in reports:
+        machine, _, load = report.machine.partition(_LOAD)
+        if machine:
+            loads.setdefault(machine, []).extend([float(load)] if load else [])
+    return [machine + (_LOAD + _range(found) if found else "") for machine, found in loads.items()]
+
+
+def _range(found: Sequence[float]) -> str:
+    low, high = min(found), max(found)
+    return f"{low:.1f}" if low == high else f"{low:.1f} to {high:.1f}"
 
 
 def _figures(reports: Sequence[Report]) -> str:
@@ -99,7 +94,7 @@ def _figures(reports: Sequence[Report]) -> str:
     for report in reports:
         cells = {m.name: m for m in report.metrics if m.group == OVERALL}
         rows.append([report.system, str(report.n), *(number(cells.get(name)) for name in names)])
-    return _table(["subject", "n", *names], rows)
+    return table(["subject", "n", *names], rows)
 
 
 def _costs(reports: Sequence[Report]) -> str:
@@ -112,11 +107,13 @@ def _costs(reports: Sequence[Report]) -> str:
             f"{report.tokens:,.0f}" if report.tokens else "",
             f"{report.memory_bytes / 1e6:.1f}",
             f"{report.disk_bytes / 1e6:.1f}",
+            report.machine.partition(_LOAD)[2],
+            report.versions.get("pinyon", ""),
         ]
         for report in reports
         if report.metrics
     ]
-    return _table(["subject", *_COSTS], rows)
+    return table(["subject", *_COSTS], rows)
 
 
 def _groups(reports: Sequence[Report], groups: Sequence[str]) -> str:
@@ -133,7 +130,7 @@ def _groups(reports: Sequence[Report], groups: Sequence[str]) -> str:
             n = next((metric.n for metric in found if metric is not None), 0)
             if any(found):
                 rows.append([group, str(n), *(number(metric, with_interval=False) for metric in found)])
-        tables.append(_table([name, "n", *systems], rows))
+        tables.append(table([name, "n", *systems], rows))
     return "\n\n".join(tables)
 
 
@@ -143,10 +140,12 @@ def _troubles(reports: Sequence[Report]) -> str:
         counts = [
             f"{count} {what}"
             for count, what in (
-                (report.failed, "failed"), (report.skipped, "skipped as malformed"), (report.left_over, "left over")
+                (report.failed, f"failed, most of them with {report.reason!r}" if report.reason else "failed"),
+                (report.skipped, "skipped as malformed"),
+                (report.left_over, "left over when the time was over: the same command asks them"),
             )
             if count
-        ]  # fmt: skip
+        ]
         if counts:
             said.setdefault(", ".join(counts), []).append(report.system)
     lines = [f"- {', '.join(systems)}: {counts}." for counts, systems in said.items()]
@@ -154,22 +153,8 @@ def _troubles(reports: Sequence[Report]) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _change(ours: Report, theirs: Report, metric: Metric, earlier: Metric) -> str:
-    """Return the difference, paired by question when both sides have the same ones."""
-    kind, _, depth = metric.name.partition("@")
-    both = ours.items and [i.question for i in ours.items] == [i.question for i in theirs.items]
-    if both and kind == "recall" and depth.isdigit() and metric.group == OVERALL:
-        pairs = [(a, b) for a, b in zip(ours.items, theirs.items, strict=True) if a.is_counted]
-        k = int(depth)
-        found = difference([a.recall(k) for a, _ in pairs], [b.recall(k) for _, b in pairs])
-        return number(Metric("", "", found.value, found.low, found.high, found.n))
-    is_apart = metric.low > earlier.high or metric.high < earlier.low
-    change = metric.value - earlier.value
-    scale = 100.0 if metric.low >= -1.0 and metric.high <= 1.0 else 1.0
-    return f"{scale * change:+.1f}" + (", intervals apart" if is_apart else "")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers to the right."""
     rule = "|" + "|".join("---" if place == 0 else "---:" for place in range(len(head))) + "|"
     lines = [f"| {' | '.join(head)} |", rule]
     lines.extend(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)

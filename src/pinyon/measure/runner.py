@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import queue
@@ -18,10 +19,13 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any, cast
 
+from .. import __version__
+from ..core.payload import Json
 from ..errors import BadInput
 from .base import Report
-from .registry import NOWHERE, Places, check
-from .session import ItemLog, MeasureBudget, last_words
+from .data import DataSet
+from .registry import NO_CHOICE, NOWHERE, Choices, Places, check, data_of, origin_of
+from .session import ItemLog, MeasureBudget, forget_failures, last_words
 
 __all__ = ["read_reports", "run"]
 
@@ -29,6 +33,7 @@ _STARTS = 4  # of one pair; each crash or hang costs one
 _PASSAGES = 100  # that may be added in the time of one item
 _START_SECONDS = 120.0  # a process may say nothing before its first item: libraries, models, data
 _SUFFIX = ".report.json"
+_ELSEWHERE = "give another --out, or delete these files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +44,18 @@ class _Pair:
         measure: Its name.
         subject: Its name.
         folder: Of the results.
+        origin: What its figures are made of: version, data, files, models.
     """
 
     measure: str
     subject: str
     folder: Path
+    origin: Mapping[str, Json]
 
     @property
     def stem(self) -> str:
-        """Name of its files, without their endings."""
-        return "--".join(re.sub(r"[^\w.-]+", "_", Path(name).name) for name in (self.measure, self.subject))
+        """Name of its files, without their endings; two files of one name in two folders are told apart."""
+        return "--".join(map(_word, (self.measure, self.subject)))
 
     @property
     def report(self) -> Path:
@@ -60,6 +67,28 @@ class _Pair:
         """Where its items are noted."""
         return self.folder / (self.stem + ".items.jsonl")
 
+    def check_origin(self) -> None:
+        """Note what the figures are made of, or refuse to mix them with others.
+
+        Raises:
+            BadInput: The folder holds figures of this pair that were made of something else.
+        """
+        file = self.folder / (self.stem + ".origin.json")
+        if not file.exists():
+            if self.report.exists() or self.log.exists():
+                raise BadInput(f"what {self._named} are made of is not recorded", hint=_ELSEWHERE)
+            _write(file, self.origin)
+            return
+        known: Mapping[str, Json] = json.loads(file.read_text(encoding="utf-8"))
+        for what in sorted({*known, *self.origin}):
+            if known.get(what) != self.origin.get(what):
+                was, now = (_short(origin.get(what)) for origin in (known, self.origin))
+                raise BadInput(f"{self._named} are of another {what}: {was}, not {now}", hint=_ELSEWHERE)
+
+    @property
+    def _named(self) -> str:
+        return f"the figures of {self.measure} on {self.subject} in {str(self.folder)!r}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
@@ -68,12 +97,14 @@ class _Setting:
     Args:
         budget: For each.
         places: Where data and rivals lie.
+        choices: Readers, judges, sizes.
         progress: Told of each item.
         live: Processes that run now, so that they end with this one.
     """
 
     budget: MeasureBudget
     places: Places
+    choices: Choices
     progress: Callable[[str, int, int], object] | None
     live: set[subprocess.Popen[str]]
 
@@ -99,6 +130,7 @@ def run(
     folder: Path,
     *,
     places: Places = NOWHERE,
+    choices: Choices = NO_CHOICE,
     command: str = "",
     processes: int = 1,
     progress: Callable[[str, int, int], object] | None = None,
@@ -106,8 +138,8 @@ def run(
     """Put every measure to every subject and keep a report of each pair; what the folder holds already stays.
 
     A subject that crashes or takes too long at an item fails at that item and begins anew behind it; after the fourth
-    start it is recorded as failed, with its last words and the figures of what it did. Run the same again, and only
-    failed pairs are tried again.
+    start it is recorded as failed, with its last words and the figures of what it did. Run the same again, and what
+    failed or was left over is asked again, and nothing else.
 
     Args:
         measures: Names as `registry.MEASURES` has them.
@@ -115,6 +147,7 @@ def run(
         budget: For each pair.
         folder: Where items and reports are kept; made when it is not there.
         places: Where data and rivals lie.
+        choices: Readers, judges, the model of a rival, sizes.
         command: What prints it again, for the reports.
         processes: Pairs at once; more than one falsifies the times.
         progress: Told the pair, items done and items in all.
@@ -123,22 +156,33 @@ def run(
         Reports in the order measure by measure; those of failed pairs have an `error`.
 
     Raises:
-        BadInput: The folder holds results of another budget, or data are missing.
+        BadInput: The folder holds results of another budget, data, version or subject file; or data are missing.
         NotFound: There is no measure or subject of that name.
     """
-    check(tuple(measures), tuple(subjects), places)
+    check(tuple(measures), tuple(subjects), places, choices)
+    data = {measure: data_of(measure, places) for measure in measures}
+    hashes = {measure: "" if found is None else found.hash for measure, found in data.items()}
     folder.mkdir(parents=True, exist_ok=True)
     _same_budget(folder, budget)
-    setting = _Setting(budget, places, progress, set())
+    setting = _Setting(budget, places, choices, progress, set())
 
     def one(pair: _Pair) -> Report:
-        if pair.report.exists() and not (known := _reports(pair.report)[0]).error:
+        known = _reports(pair.report)[0] if pair.report.exists() else None
+        if known is not None and not (known.error or known.failed or known.left_over):
             return known
-        report = replace(_measured(pair, setting), command=command)
+        forget_failures(pair.log)
+        report = _gone_on(known, _measured(pair, setting))
+        report = _named(report, pair, data[pair.measure], hashes[pair.measure], command)
         _write(pair.report, report.to_json())
         return report
 
-    pairs = [_Pair(measure, subject, folder) for measure in measures for subject in subjects]
+    pairs = [
+        _Pair(measure, subject, folder, _origin(measure, subject, hashes[measure], choices))
+        for measure in dict.fromkeys(measures)
+        for subject in dict.fromkeys(subjects)
+    ]
+    for pair in pairs:
+        pair.check_origin()
     if processes <= 1:
         return tuple(one(pair) for pair in pairs)
     pool = ThreadPoolExecutor(processes)
@@ -185,7 +229,49 @@ def _same_budget(folder: Path, budget: MeasureBudget) -> None:
     if not file.exists():
         _write(file, asked)
     elif (known := json.loads(file.read_text(encoding="utf-8"))) != asked:
-        raise BadInput(f"{str(folder)!r} holds results of {known}, not of {asked}", hint="give another --out")
+        raise BadInput(f"{str(folder)!r} holds results of {known}, not of {asked}", hint=_ELSEWHERE)
+
+
+def _origin(measure: str, subject: str, data: str, choices: Choices) -> Mapping[str, Json]:
+    """Return all that decides about the figures of a pair, beside the budget."""
+    return {"version of pinyon": __version__, "data": data, **origin_of(measure, subject, choices)}
+
+
+def _gone_on(before: Report | None, report: Report) -> Report:
+    """Return a report that also counts what an earlier run took, of which this one did only the rest."""
+    if before is None:
+        return report
+    return replace(
+        report,
+        seconds=before.seconds + report.seconds,
+        cubes=max(before.cubes, report.cubes),
+        add_ms=report.add_ms or before.add_ms,
+        memory_bytes=max(before.memory_bytes, report.memory_bytes),
+        disk_bytes=max(before.disk_bytes, report.disk_bytes),
+    )
+
+
+def _named(report: Report, pair: _Pair, data: DataSet | None, data_hash: str, command: str) -> Report:
+    """Return a report that says what was measured with what."""
+    notes = report.notes
+    if data is not None and data.others:
+        others = f"{', '.join(data.others)} {'is' if len(data.others) == 1 else 'are'} there too"
+        notes = (*notes, f"{pair.measure} read {data.path.name}; {others}: --data names a file.")
+    said = "" if data is None else f"{data.path.name}, sha256 {data_hash}"
+    return replace(report, command=command, subject=Path(pair.subject).name, data=said, notes=notes)
+
+
+def _word(name: str) -> str:
+    """Return what files are named after a measure or subject, with a mark of its folder when it is a file itself."""
+    word = re.sub(r"[^\w.-]+", "_", Path(name).name)
+    if ".py:" not in name and not name.endswith(".toml"):
+        return word
+    return f"{word}-{hashlib.sha256(str(Path(name).resolve().parent).encode()).hexdigest()[:8]}"
+
+
+def _short(value: Json) -> str:
+    said = str(value or "none")
+    return f"{said[:12]}…" if re.fullmatch(r"[0-9a-f]{64}", said) else said
 
 
 def _measured(pair: _Pair, setting: _Setting) -> Report:
@@ -211,9 +297,10 @@ def _closing(pair: _Pair, setting: _Setting, why: str, spent: float) -> Report:
     """Return the report of a pair that failed: what can be scored, or nothing but its last words."""
     try:
         report = _Watched(pair, setting).result(spent, is_over=True)
-        return replace(report, error=why)
+        return replace(report, error=why or report.error)
     except _Died:
-        return Report(pair.measure, pair.subject, (), 0, spent, seed=setting.budget.seed, error=why)
+        measure, subject = (Path(name).name for name in (pair.measure, pair.subject))
+        return Report(measure, subject, (), 0, spent, seed=setting.budget.seed, error=why)
 
 
 class _Watched:
@@ -268,6 +355,7 @@ class _Watched:
             "data": None if places.data is None else str(places.data),
             "rivals": None if places.rivals is None else str(places.rivals),
             "budget": asdict(self._budget),
+            "choices": self._setting.choices.to_json(),
             "seconds_left": max(0.0, self._budget.seconds - spent),
             "seconds_before": spent,
             "is_over": is_over,

@@ -6,18 +6,20 @@ import json
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar, cast
 
 from ..core.payload import Json
 from ..errors import BadInput, ModelError
+from ..files import whole_file
 from .base import Report
 from .subject import Subject
 
-__all__ = ["ItemLog", "Logged", "Measure", "MeasureBudget"]
+__all__ = ["ItemLog", "Logged", "Measure", "MeasureBudget", "forget_failures"]
 
 _T = TypeVar("_T")
 _IN_A_ROW = 10  # failures after which a subject is taken for dead
@@ -74,12 +76,14 @@ class Logged:
         state: ``skipped`` items could not be asked, because their data are malformed.
         record: What the measure noted; empty when it failed or was skipped.
         why: One sentence when it failed or was skipped.
+        cost: What it took, as whoever watched the subject says; a run that goes on adds to it.
     """
 
     key: str
     state: Literal["done", "failed", "skipped"]
     record: Mapping[str, Json]
     why: str = ""
+    cost: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Measure(Protocol):
@@ -99,6 +103,7 @@ class ItemLog:
         path: The file, made when it is not there; None keeps everything in memory.
         seconds: After that many, `run` does nothing more.
         note: Told ``begin`` and ``end`` with the key of each item, for whoever watches the time.
+        cost: Asked after each item what it took.
 
     Raises:
         BadInput: The file is no log of items.
@@ -117,7 +122,9 @@ class ItemLog:
         *,
         seconds: float | None = None,
         note: Callable[[str, str], object] | None = None,
+        cost: Callable[[], Mapping[str, Json]] = dict,
     ) -> None:
+        self._cost = cost
         self._items: dict[str, Logged] = {}
         self._note = note
         self._until = None if seconds is None else time.monotonic() + seconds
@@ -169,7 +176,7 @@ class ItemLog:
                 raise ModelError(f"{_IN_A_ROW} items failed one after the other: {last_words(str(error))}") from error
             return None
         self._failures = 0
-        self._append(Logged(key, "done", record))
+        self._append(Logged(key, "done", record, cost=self._cost()))
         return record
 
     def skip(self, key: str, why: str) -> None:
@@ -190,7 +197,7 @@ class ItemLog:
             why: Its last words.
         """
         if key not in self._items:
-            self._append(Logged(key, "failed", {}, last_words(why)))
+            self._append(Logged(key, "failed", {}, last_words(why), self._cost()))
 
     def expect(self, items: int) -> None:
         """Say how many items there are, for the progress bar."""
@@ -209,10 +216,16 @@ class ItemLog:
         """Return how many items are ``done``, ``failed`` or ``skipped``."""
         return sum(item.state == state for item in self._items.values())
 
+    @property
+    def reason(self) -> str:
+        """What most of the failed items said, the first of them among equals; empty when none failed."""
+        said = Counter(item.why for item in self._items.values() if item.state == "failed")
+        return said.most_common(1)[0][0] if said else ""
+
     def _append(self, item: Logged) -> None:
         self._items[item.key] = item
         if self._file is not None:
-            line = {"key": item.key, "state": item.state, "record": item.record, "why": item.why}
+            line = {"key": item.key, "state": item.state, "record": item.record, "why": item.why, "cost": item.cost}
             self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -221,6 +234,23 @@ class ItemLog:
     def _told(self, what: str, key: str) -> None:
         if self._note is not None:
             self._note(what, key)
+
+
+def forget_failures(path: Path) -> None:
+    """Take the failed items out of a log, so that they are asked again.
+
+    Raises:
+        BadInput: The file is no log of items.
+    """
+    if not path.exists():
+        return
+    items: dict[str, Logged] = {}
+    whole = _read(path, items)
+    lines = path.read_bytes()[:whole].splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["state"] != "failed"]
+    if len(kept) < len(lines):
+        with whole_file(path) as file:
+            file.writelines(kept)
 
 
 def last_words(text: str) -> str:
@@ -237,7 +267,7 @@ def _read(path: Path, items: dict[str, Logged]) -> int:
         try:
             read = json.loads(line)
             state = cast("Literal['done', 'failed', 'skipped']", read["state"])  # written by `_append`
-            items[read["key"]] = Logged(read["key"], state, read["record"], read["why"])
+            items[read["key"]] = Logged(read["key"], state, read["record"], read["why"], read.get("cost", {}))
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(
                 f"line {number} of {path.name!r} is no item of a measurement", hint="give another folder for results"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from ..core.payload import Json
 from .resident import resident_bytes
-from .stats import median, percentile
 from .subject import Context, Held, Passage, Ranked, Subject
 
 __all__ = ["Ended", "Timed"]
@@ -40,21 +40,18 @@ class Timed:
         self.add_s = 0.0
         self.search_ms: list[float] = []
         self.recalled_tokens: list[int] = []
+        self._told = (0, 0)
 
     @property
     def add_ms(self) -> float:
         """Milliseconds to add one passage, on average."""
         return 1000 * self.add_s / self.passages if self.passages else 0.0
 
-    @property
-    def middle_ms(self) -> float:
-        """Median of the milliseconds of a search."""
-        return median(self.search_ms)
-
-    @property
-    def slow_ms(self) -> float:
-        """95th percentile of the milliseconds of a search."""
-        return percentile(self.search_ms, 95)
+    def taken(self) -> Mapping[str, Json]:
+        """Return milliseconds and tokens of the calls since this was asked last, to be noted with an item."""
+        searches, recalls = self.search_ms[self._told[0] :], self.recalled_tokens[self._told[1] :]
+        self._told = (len(self.search_ms), len(self.recalled_tokens))
+        return {"search_ms": [round(ms, 3) for ms in searches], "tokens": list(recalls)}
 
     def add(self, space: str, passages: Sequence[Passage]) -> None:
         """Add."""

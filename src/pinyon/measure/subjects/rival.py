@@ -21,15 +21,17 @@ __all__ = ["RIVALS", "Rival", "interpreter"]
 
 RIVALS: Mapping[str, str] = {
     "mem0": "mem0 (infer=False)",
+    "mem0-llm": "mem0 (infer=True)",
     "langgraph": "LangGraph InMemoryStore",
     "llamaindex": "LlamaIndex VectorStoreIndex",
     "chroma": "Chroma",
     "lancedb": "LanceDB",
     "memos": "MemOS GeneralTextMemory",
 }
-"""Name of its environment, and how tables call it."""
+"""Name on the command line, and how tables call it."""
 
 _WORKERS = Path(__file__).parent / "workers"
+_ENVIRONMENTS = {"mem0-llm": "mem0"}  # all others have one of their own name
 _FILES = {"langgraph": "langgraph_store.py"}  # all others are named as their environment
 _SURROUNDINGS = {"mem0": {"MEM0_TELEMETRY": "False", "OPENAI_API_KEY": "unused", "MEM0_DIR": "{folder}"}}
 _RECALLED = 200  # passages tried for a prompt; some 40 fill 3,200 tokens
@@ -46,11 +48,13 @@ def interpreter(environments: Path, name: str) -> Path:
     Raises:
         MissingExtra: It has not been made.
     """
+    environment = _ENVIRONMENTS.get(name, name)
     for place in ("bin/python", "Scripts/python.exe"):
-        if (python := environments / name / place).exists():
+        if (python := environments / environment / place).exists():
             return python
     raise MissingExtra(
-        f"the environment of {name!r} is not in {str(environments)!r}", hint=f"python benchmarks/rivals.py {name}"
+        f"the environment of {name!r} is not in {str(environments)!r}",
+        hint=f"`python benchmarks/rivals.py {environment}` makes it; --rivals names another folder",
     )
 
 
@@ -63,6 +67,7 @@ class Rival:
         folder: Where it may write.
         embedder: Of everything it wants embedded; None is the static one, which every system here gets.
         script: What is served, a file for `workers/worker.py`; None takes the one of `name`.
+        writer: Model, base_url and api_key of the endpoint with which it writes its memories; None where it needs none.
 
     Raises:
         ModelError: It cannot be started.
@@ -78,15 +83,18 @@ class Rival:
         *,
         embedder: Embedder | None = None,
         script: Path | None = None,
+        writer: Mapping[str, str] | None = None,
     ) -> None:
         self.name = RIVALS.get(name, name)
+        self._writer = writer
         self._embedder = embedder or StaticEmbedder()
         self._embedder.embed_query("warm")  # loaded before anything is timed
         self._kept = Kept()
         folder.mkdir(parents=True, exist_ok=True)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the subject
-        script = script or _WORKERS / _FILES.get(name, f"{name}.py")
-        with _surrounded(name, folder):
+        environment = _ENVIRONMENTS.get(name, name)
+        script = script or _WORKERS / _FILES.get(environment, f"{environment}.py")
+        with _surrounded(environment, folder):
             self._process = subprocess.Popen(
                 [str(python), str(_WORKERS / "worker.py"), str(script), str(folder)],
                 cwd=folder,
@@ -97,7 +105,8 @@ class Rival:
             )
         self._to = cast("IO[str]", self._process.stdin)  # pipes, as it was started
         self._from = cast("IO[str]", self._process.stdout)
-        self.version = str(self._answer()["ready"])
+        version = str(self._answer()["ready"])
+        self.version = f"{version} with {writer['model']}" if writer else version
 
     def add(self, space: str, passages: Sequence[Passage]) -> None:
         """Add passages; it gets the words as they are and as every control sees them."""
@@ -160,7 +169,7 @@ class Rival:
                 rows = self._embedder.embed(message["embed"]).astype("<f4")
                 self._send({"vectors": [base64.b64encode(row.tobytes()).decode() for row in rows]})
             elif "dimensions" in message:
-                self._send({"dimensions": self._embedder.dimensions})
+                self._send({"dimensions": self._embedder.dimensions, "writer": self._writer})
             else:
                 return message
 

@@ -9,7 +9,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -81,6 +81,8 @@ def read_description(path: Path) -> Description:
         read: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         if read["kind"] not in ("http", "mcp"):
             raise BadInput(f"kind is {read['kind']!r}")
+        if strange := sorted(set(read) - {field.name for field in fields(Description)}):
+            raise BadInput(f"it says {strange[0]!r}, which is no part of a description")
         return Description(**{**read, "add": Step(**read["add"]), "search": Step(**read["search"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableSource(
@@ -105,7 +107,7 @@ class Server:
         self.name = description.name
         self._how = description
         self._kept = Kept()
-        self._ids: dict[tuple[str, str], str] = {}
+        self._ids: dict[tuple[str, str], list[str]] = {}
         self._line = _Mcp(description) if description.kind == "mcp" else None
 
     def add(self, space: str, passages: Sequence[Passage]) -> None:
@@ -117,21 +119,31 @@ class Server:
                 "speaker": passage.speaker or "", "role": passage.role or "user", "session": passage.session or "",
                 "time": passage.time.isoformat() if passage.time else "",
             }  # fmt: skip
-            self._ids[space, passage.text] = self._ids[space, values["shown"]] = passage.id
+            for words in {passage.text, values["shown"]}:
+                self._ids.setdefault((space, words), []).append(passage.id)
             self._call(self._how.add, values)
 
     def search(self, space: str, question: str, k: int) -> Sequence[Ranked]:
-        """Search, and find out which passages the hits are."""
+        """Search, and find out which passages the hits are.
+
+        Raises:
+            ModelError: It failed, or gave hits none of which is a passage that was added.
+        """
         answer = self._call(self._how.search, {"space": space, "question": question, "k": k})
         hits = _inside(answer, self._how.hits)
         if not isinstance(hits, list):
             raise ModelError(f"{self.name} gave no list of hits at {self._how.hits!r}")
         found: dict[str, float] = {}
         for place, hit in enumerate(hits):
-            id = self._id_of(space, hit)
-            if id is not None:
-                score = _inside(hit, self._how.score) if self._how.score else -place
-                found.setdefault(id, float(cast("float", score)))
+            for id in self._ids_of(space, hit):
+                found.setdefault(id, self._score_of(hit, place))
+        if hits and not found:
+            where = f"text stands at {self._how.text!r}" if self._how.text else f"id stands at {self._how.id!r}"
+            raise ModelError(
+                f"{self.name} gave {len(hits)} hits, none of them a passage that it was given: of the first {where},"
+                f" where it says {self._said(hits[0])!r}",
+                hint="mend id or text in the description",
+            )
         return [Ranked(id, score) for id, score in found.items()][:k]
 
     def recall(self, space: str, question: str, budget_tokens: int) -> Context:
@@ -151,11 +163,24 @@ class Server:
         if self._line is not None:
             self._line.close()
 
-    def _id_of(self, space: str, hit: Json) -> str | None:
+    def _said(self, hit: Json) -> Json:
+        return _inside(hit, self._how.text or self._how.id)
+
+    def _ids_of(self, space: str, hit: Json) -> Sequence[str]:
+        """Return the passages that a hit stands for: several when their words are the same, none when it is unknown."""
+        said = str(self._said(hit))
         if self._how.text:
-            return self._ids.get((space, str(_inside(hit, self._how.text))))
-        found = _inside(hit, self._how.id)
-        return None if found is None else str(found)
+            return self._ids.get((space, said), ())
+        return (said,) if said in self._kept.of(space) else ()
+
+    def _score_of(self, hit: Json, place: int) -> float:
+        if not self._how.score:
+            return float(-place)
+        score = _inside(hit, self._how.score)
+        try:
+            return float(cast("float", score))  # numbers may come as texts
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{self.name} gave {score!r} at {self._how.score!r}, where its score should be") from error
 
     def _call(self, step: Step, values: Mapping[str, object]) -> Json:
         body = _filled(step.body, values)

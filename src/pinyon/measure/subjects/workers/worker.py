@@ -3,8 +3,9 @@
     python worker.py RIVAL.py FOLDER
 
 The file of the rival defines ``open_store(folder, embed, dimensions)``, whose result has ``add(space, passages)`` and
-``search(space, question, k)``. Before it is opened, ``prepare()`` of the same file loads its libraries, so that what is
-counted as its memory is what it holds. Vectors are asked for over the same line: everyone gets the same.
+``search(space, question, k)``; if the rival is given a model, also ``writer=``: its name, address and key. Before it is
+opened, ``prepare()`` of the same file loads its libraries, so that what is counted as its memory is what it holds.
+Vectors are asked for over the same line: everyone gets the same.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def main() -> None:
     folder = Path(sys.argv[2])
     rival.prepare()
     before = _resident()
-    dimensions = _asked(answers, {"dimensions": True})["dimensions"]
-    store = rival.open_store(folder, _embedder(answers), dimensions)
+    told = _asked(answers, {"dimensions": True})
+    more = {"writer": told["writer"]} if told["writer"] else {}
+    store = rival.open_store(folder, _embedder(answers), told["dimensions"], **more)
     _said(answers, {"ready": rival.version()})
     for line in sys.stdin:
         job = json.loads(line)
