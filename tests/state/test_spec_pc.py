@@ -63,6 +63,13 @@ def test_scores_are_those_of_the_specification(changed) -> None:
     assert len(cut.lookahead) == config.lookahead
 
 
+def test_a_window_of_one_row_counts_whole() -> None:
+    one, ids = replace(SMALL, window=1, lookahead=1), numbers(50)
+    weighted, plain = (replace(one, weighted=flag).cut(tiny(), ids, entries=20) for flag in (True, False))
+    assert weighted.scores == plain.scores
+    assert max(weighted.scores) > 0
+
+
 @given(
     st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9]), min_size=12, max_size=40),
     st.integers(1, 6),

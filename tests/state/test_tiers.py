@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,93 @@ def test_many_threads_read_a_state_once(tmp_path: Path) -> None:
     assert not wrong
     assert blobs.reads == 3
     assert sum(shelf.statistics.hits.values()) == 480
+
+
+def cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(100)
+
+
+def flip(path: Path) -> None:
+    """Write other numbers in place and set the time of writing back."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"\x00\x00\x80\x7f" * 2)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"\xff" * path.stat().st_size)
+    other.rename(path)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, replace, Path.unlink], ids=["cut", "flip", "replace", "remove"])
+@pytest.mark.parametrize("uses", [2, 9], ids=["taken into memory", "mapped"])
+def test_a_file_that_is_damaged_after_its_first_use_is_never_used(
+    tmp_path: Path, damage: Callable[[Path], None], uses: int
+) -> None:
+    blobs, shelf = FileBlobs(tmp_path), StateShelf(TierConfig(uses=uses))
+    blob = put(blobs, 1, 5000)
+    shelf.get(blob, blobs)
+    assert shelf.statistics.held == {"mapped": 1}
+    time.sleep(0.02)  # the clock of a file system ticks
+    (path,) = (path for path in tmp_path.rglob(blob.sha256) if path.is_file())
+    damage(path)
+    for _ in range(2):
+        with pytest.raises(NotFound if damage is Path.unlink else Damaged, match=blob.sha256):
+            shelf.get(blob, blobs)
+    assert (shelf.names(), shelf.statistics.touched) == (frozenset(), 1)
+
+
+def test_a_file_that_was_touched_and_is_whole_is_read_anew(tmp_path: Path) -> None:
+    blobs, shelf = Counting(tmp_path), StateShelf(TierConfig(uses=9))
+    blob = put(blobs, 1)
+    shelf.get(blob, blobs)
+    (path,) = (path for path in tmp_path.rglob(blob.sha256) if path.is_file())
+    os.utime(path, (1, 1))
+    for _ in range(3):
+        assert torch.equal(shelf.get(blob, blobs).tensors["x"], torch.full((256,), 1.0))
+    assert (blobs.reads, shelf.statistics.touched) == (2, 1)
+
+
+def test_what_is_taken_into_memory_is_checked_again(tmp_path: Path) -> None:
+    class Blind(FileBlobs):
+        def marks(self, blob: Blob) -> tuple[int, ...] | None:
+            return None
+
+    blobs, shelf = Blind(tmp_path), StateShelf()
+    blob = put(blobs, 1)
+    shelf.get(blob, blobs)
+    (path,) = (path for path in tmp_path.rglob(blob.sha256) if path.is_file())
+    flip(path)
+    with pytest.raises(Damaged, match=blob.sha256):
+        shelf.get(blob, blobs)
+    assert not shelf.names()
+
+
+def test_what_lies_in_memory_does_not_depend_on_its_file(tmp_path: Path) -> None:
+    blobs, shelf = FileBlobs(tmp_path), StateShelf()
+    blob = put(blobs, 1)
+    for _ in range(2):
+        shelf.get(blob, blobs)
+    (path,) = (path for path in tmp_path.rglob(blob.sha256) if path.is_file())
+    cut(path)
+    assert torch.equal(shelf.get(blob, blobs).tensors["x"], torch.full((256,), 1.0))
+    assert shelf.statistics.held == {"ram": 1}
+
+
+def test_a_mapped_state_that_does_not_fit_into_memory_stays_mapped(tmp_path: Path) -> None:
+    blobs = Counting(tmp_path)
+    small, large = put(blobs, 1), put(blobs, 2, 5000)
+    shelf = StateShelf(TierConfig(ram_bytes=small.bytes))
+    for _ in range(4):
+        shelf.get(small, blobs)
+        shelf.get(large, blobs)
+    said = shelf.statistics
+    assert (said.held, said.evicted, blobs.reads) == ({"ram": 1, "mapped": 1}, 0, 2)
+    assert said.hits == {"store": 2, "mapped": 4, "ram": 2}
 
 
 def test_impossible_budgets_are_refused() -> None:

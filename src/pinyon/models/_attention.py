@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .cache import CacheLayer, HeadGroup, StateCache
     from .taps import Taps
 
-__all__ = ["AfterLayer", "Call", "MaskMode", "attending", "by_layer", "register"]
+__all__ = ["AfterLayer", "Call", "MaskMode", "OwnReading", "attending", "by_layer", "register"]
 
 AfterLayer = Callable[[int, "CacheLayer", Tensor], None]
 """Called with the layer, its entries and the new queries (B, H, q, D) right after the layer's attention."""
@@ -25,6 +25,18 @@ AfterLayer = Callable[[int, "CacheLayer", Tensor], None]
 MaskMode = Literal["zero", "uniform"]
 
 _NAME = "pinyon_state"
+
+
+@runtime_checkable
+class OwnReading(Protocol):
+    """An `AfterLayer` that reads the layer in a way of its own before it."""
+
+    def read(self, layer: int, entries: CacheLayer, queries: Tensor, scale: float) -> Tensor | None:
+        """Return what the new queries (B, H, q, D) read, of their shape, or None to read as usual.
+
+        It is not asked in layers with a sliding window or capped scores.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -112,6 +124,7 @@ def _attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001  # transformers' signature
+    dropout: float = 0.0,  # noqa: ARG001  # stands here in transformers too; libraries that wrap attention count on it
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -130,8 +143,14 @@ def _attend(
     call.attended += 1
     scale = float(scaling) if scaling is not None else query.shape[-1] ** -0.5
     reader = _Reader(call, entries, scale, sliding_window, softcap)
-    out = reader.read(query)  # (B, H, q, D)
-    if call.taps is not None and call.taps.wants_rows(layer):
+    found = None
+    if isinstance(call.after_layer, OwnReading) and sliding_window is None and softcap is None:
+        found = call.after_layer.read(layer, entries, query, scale)
+    out = reader.read(query) if found is None else found  # (B, H, q, D)
+    if call.taps is not None and call.taps.has_rows(layer):
+        changed = call.taps.at_rows(layer, *reader.rows(query, query.shape[2]))
+        out = out if changed is None else reader.read_by(changed, query)
+    elif call.taps is not None and call.taps.wants_rows(layer):
         call.taps.note_rows(layer, *reader.rows(query, call.taps.last))
     if layer in call.masked:
         heads = call.masked[layer]
@@ -179,6 +198,16 @@ class _Reader:
             rows[:, heads, :, :, : group.length] = weights.float()
             origins[heads, : group.length] = group.origins
         return rows.flatten(1, 2), origins
+
+    def read_by(self, rows: Tensor, query: Tensor) -> Tensor:
+        """Return what the heads read by given rows (B, H, q, S), (B, H, q, D)."""
+        batch, heads, count, width = query.shape
+        by_kv = rows.reshape(batch, self.entries.kv_heads, -1, count, rows.shape[3])  # (B, G, H/G, q, S)
+        out = query.new_empty((*by_kv.shape[:4], width))
+        for group in self.entries.groups:
+            own = by_kv[:, list(group.heads), :, :, : group.length].to(group.values)
+            out[:, list(group.heads)] = own @ group.values[:, :, None]
+        return out.view(batch, heads, count, width)
 
     def mean(self, query: Tensor) -> Tensor:
         """Return the mean of the visible values for each head and query, (B, H, q, D)."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from threading import Lock
+from threading import Condition, Lock
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,14 +29,14 @@ class Patience:
         attempts: Requests in all, >= 1.
         first_delay_s: Pause before the second request; each later pause is twice as long.
         longest_delay_s: No pause is longer, whatever ``Retry-After`` asks.
-        sleep: What waits; tests give one that does not.
+        sleep: What waits; tests give one that does not. None waits, and no longer than until it is interrupted.
     """
 
     timeout_s: float = 60.0  # a long completion that is not streamed
     attempts: int = 4
     first_delay_s: float = 0.5
     longest_delay_s: float = 60.0  # limits of the hosted services are counted by the minute
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
 
     def __post_init__(self) -> None:
         if self.timeout_s <= 0:
@@ -80,6 +79,8 @@ class Endpoint:
     _httpx: ModuleType = field(init=False, repr=False)
     _client: Any = field(init=False, repr=False, default=None)
     _lock: Lock = field(init=False, repr=False, default_factory=Lock)
+    _pause: Condition = field(init=False, repr=False, default_factory=Condition)
+    _interruptions: int = field(init=False, repr=False, default=0)
     shown_url: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,28 +97,36 @@ class Endpoint:
         self.shown_url = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
         self._httpx = require("httpx", "talk to a model endpoint")
 
-    def post(self, path: str, body: Mapping[str, object]) -> object:
+    def post(self, path: str, body: Mapping[str, object], patience: Patience | None = None) -> object:
         """Send a JSON body and return the JSON of the answer.
 
         Asks again, with growing pauses or those the endpoint asks for, when it is unreachable or answers 429 or 5xx.
+
+        Args:
+            path: After the base URL.
+            body: What is sent.
+            patience: For this request; the endpoint's own when None.
 
         Raises:
             ModelError: It stayed unreachable, refused, or answered something that is no JSON.
         """
         where = f"POST {self.shown_url}{path}"
-        attempts = self.patience.attempts
+        patience = patience or self.patience
+        attempts, before = patience.attempts, self._interruptions
         tried = f" after {attempts} attempts" if attempts > 1 else ""
         for attempt in count():
-            is_last = attempt == attempts - 1
+            is_last = attempt == attempts - 1 or self._interruptions != before
             try:
-                response = self._open_client().post(f"{self.base_url}{path}", json=dict(body))
+                response = self._open_client().post(
+                    f"{self.base_url}{path}", json=dict(body), timeout=self._timeout(patience)
+                )
             except self._httpx.TransportError as error:
                 if is_last:
                     raise ModelError(
                         f"{where} got no answer{tried} ({type(error).__name__})",
                         hint="check that the endpoint is running and the URL is right",
                     ) from error
-                self.patience.sleep(self.patience.delay_s(attempt, asked_s=None))
+                self._wait(patience, patience.delay_s(attempt, asked_s=None), before)
                 continue
             except (self._httpx.RequestError, self._httpx.InvalidURL) as error:
                 raise ModelError(f"{where} cannot be sent or read ({type(error).__name__})") from error
@@ -131,8 +140,24 @@ class Endpoint:
                 raise ModelError(f"{where} answered {status}{self._detail(response)}")
             if is_last:
                 raise ModelError(f"{where} answered {status}{tried}{self._detail(response)}")
-            self.patience.sleep(self.patience.delay_s(attempt, asked_s=_asked_delay_s(response.headers)))
+            self._wait(patience, patience.delay_s(attempt, asked_s=_asked_delay_s(response.headers)), before)
         raise AssertionError("unreachable: count() does not end")
+
+    def interrupt(self) -> None:
+        """Let every request that waits to be sent again be sent for the last time now."""
+        with self._pause:
+            self._interruptions += 1
+            self._pause.notify_all()
+
+    def _wait(self, patience: Patience, seconds: float, before: int) -> None:
+        if patience.sleep is not None:
+            patience.sleep(seconds)
+            return
+        with self._pause:
+            self._pause.wait_for(lambda: self._interruptions != before, timeout=seconds)
+
+    def _timeout(self, patience: Patience) -> Any:
+        return self._httpx.Timeout(patience.timeout_s, connect=min(_CONNECT_TIMEOUT_S, patience.timeout_s))
 
     def close(self) -> None:
         """Close open connections; a later request opens others."""
@@ -144,11 +169,8 @@ class Endpoint:
     def _open_client(self) -> Any:
         with self._lock:
             if self._client is None:
-                timeout = self._httpx.Timeout(
-                    self.patience.timeout_s, connect=min(_CONNECT_TIMEOUT_S, self.patience.timeout_s)
-                )
                 # Redirects are not followed: they could carry the key to another host.
-                self._client = self._httpx.Client(timeout=timeout, headers=dict(self.headers), follow_redirects=False)
+                self._client = self._httpx.Client(headers=dict(self.headers), follow_redirects=False)
             return self._client
 
     def _detail(self, response: Any) -> str:

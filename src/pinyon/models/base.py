@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Embedder", "Generator", "Message", "TokenCounter", "Vectors"]
+__all__ = ["Embedder", "Generator", "Interruptible", "Message", "TokenCounter", "Vectors"]
 
 Vectors = NDArray[np.float32]
 
@@ -38,6 +38,15 @@ class Embedder(Protocol):
 
     def embed_query(self, question: str) -> NDArray[np.float32]:
         """Return the float32 row of a question, (E,)."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An embedder that asks again when it gets no answer, and can be told to leave that."""
+
+    def interrupt(self) -> None:
+        """Let every request that waits to be sent again fail now; later ones are sent as ever."""
         ...
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ..errors import BadInput
+from ..extras import require
 from .base import Embedder, Generator
 from .e5 import SmallE5
 from .http import AnthropicGenerator, OpenAIEmbedder, OpenAIGenerator
@@ -16,7 +17,7 @@ from .transformers import HuggingFaceEmbedder, LocalGenerator
 __all__ = ["embedder_from", "generator_from"]
 
 _EMBEDDERS = "static, minilm, minilm:<folder>, e5, hf:<id or folder>, openai:<model>@<base_url>"
-_GENERATORS = "openai:<model>@<base_url>, anthropic:<model>, hf:<id or folder>"
+_GENERATORS = "openai:<model>@<base_url>, anthropic:<model>, hf:<id or folder>, local:<model>"
 _MODEL_AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)", re.DOTALL)
 
 
@@ -52,7 +53,8 @@ def generator_from(spec: str, *, api_key: str | None) -> Generator:
     """Return the generator that a word names, for settings and the command line.
 
     Args:
-        spec: "openai:<model>@<base_url>", "anthropic:<model>" or "hf:<id or folder>".
+        spec: "openai:<model>@<base_url>", "anthropic:<model>", "hf:<id or folder>", or "local:<model>" for a model that
+            can attach the states of a memory: "local:smollm2", a hub id, a folder or a GGUF file.
         api_key: Key of the endpoint; None where none is wanted.
 
     Raises:
@@ -69,4 +71,9 @@ def generator_from(spec: str, *, api_key: str | None) -> Generator:
             return AnthropicGenerator(model, api_key=api_key)
         case "hf", model if model:
             return LocalGenerator(model)
+        case "local", model if model:
+            require("torch", "run a local model")
+            from .backbone import Backbone  # a module of torch
+
+            return Backbone.load(model)
     raise BadInput(f"unknown generator {spec!r}, expected one of: {_GENERATORS}")

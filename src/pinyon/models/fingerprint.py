@@ -12,7 +12,7 @@ from typing import Any
 from ..core.payload import Json
 from ..errors import BadInput
 from ..extras import require
-from ..files import whole_file
+from ._marks import TokenizerMarks, WeightMarks, adapter_facts, keep_digest, kept_digest
 
 __all__ = ["Fingerprint", "FingerprintMaker", "mismatch"]
 
@@ -42,7 +42,7 @@ class Fingerprint:
         weights: SHA-256 over all tensors in the order of their names: name, number type, shape, bytes.
         tokenizer: SHA-256 over vocabulary, merges, rules and special tokens; empty without a tokenizer.
         template: SHA-256 of the chat template; empty without one.
-        adapters: Digests of the active adapters, in their order.
+        adapters: Digests of the active adapters and of their settings, in their order.
         dtype: Number type of weights and caches, such as "float32".
         rope: SHA-256 over the rotary parameters.
         architecture: SHA-256 over what else the configuration says of the network.
@@ -97,77 +97,73 @@ def mismatch(a: Fingerprint, b: Fingerprint) -> list[str]:
 
 
 class FingerprintMaker:
-    """Makes the fingerprint of one network, and computes the weights' part once.
+    """Makes the fingerprint of one network, and computes what costs time only when it may have changed.
 
     Args:
         network: A transformers network.
         tokenizer: Its tokenizer, or None.
-        files: The files its weights were read from; with them the weights' part is kept in `cache_folder` by name, size
-            and time, so that it costs nothing the next time.
+        marks: What tells the contents of the files its weights were read from, taken before they were read; with it the
+            weights' part is kept in `cache_folder`, so that it costs nothing the next time.
         cache_folder: Where it is kept; None keeps it in memory only.
     """
 
     def __init__(
-        self, network: Any, tokenizer: Any | None, *, files: Sequence[Path] = (), cache_folder: Path | None = None
+        self, network: Any, tokenizer: Any | None, *, marks: str | None = None, cache_folder: Path | None = None
     ) -> None:
         self._network = network
         self._tokenizer = tokenizer
-        self._files = tuple(files)
+        self._marks = marks
         self._folder = cache_folder
-        self._loaded_as = self._state() if files else None
+        self._looks = WeightMarks(network)
+        self._loaded_as = None if marks is None else self._looks.look()
         self._weights: tuple[object, str] | None = None
-        self._words: tuple[object, str] | None = None
+        self._words: tuple[TokenizerMarks, str] | None = None
 
     def make(self, adapters: Sequence[str] = ()) -> Fingerprint:
         """Return the fingerprint as the network stands now.
 
         Args:
-            adapters: Digests of the active adapters, in their order.
+            adapters: Digests of what acts on the network beside its modules, in their order. What adapters among its
+                modules say of themselves, such as whether they are switched on, counts by itself.
         """
         config = self._network.config.get_text_config(decoder=True).to_dict()
         rope = {name: config.get(name) for name in ("rope_parameters", "rope_scaling", "rope_theta", "head_dim")}
         rest = {name: value for name, value in config.items() if name not in _PASSING}
         template = getattr(self._tokenizer, "chat_template", None)
+        inside = adapter_facts(self._network, weights_digest)
         return Fingerprint(
             weights=self._weights_digest(),
             tokenizer=self._tokenizer_digest(),
             template="" if template is None else _sha(json.dumps(template, sort_keys=True)),
-            adapters=tuple(adapters),
+            adapters=(*adapters, *(() if inside is None else (_sha(inside),))),
             dtype=str(self._network.get_input_embeddings().weight.dtype).removeprefix("torch."),
             rope=_sha(json.dumps(rope, sort_keys=True, default=str)),
             architecture=_sha(json.dumps(rest, sort_keys=True, default=str)),
         )
 
     def _weights_digest(self) -> str:
-        state = self._state()
+        state = self._looks.look()
         if self._weights is not None and self._weights[0] == state:
             return self._weights[1]
         file = self._cached_file() if state == self._loaded_as else None
-        digest = _read(file) or weights_digest(self._network.state_dict())
+        digest = kept_digest(file) or weights_digest(self._network.state_dict())
         if file is not None:
-            _write(file, digest)
+            keep_digest(file, digest)
         self._weights = (state, digest)
         return digest
 
     def _tokenizer_digest(self) -> str:
         if self._tokenizer is None:
             return ""
-        state = (len(self._tokenizer), str(self._tokenizer.special_tokens_map))
-        if self._words is None or self._words[0] != state:
-            self._words = (state, _sha(_tokenizer_text(self._tokenizer)))
+        if self._words is None or not self._words[0].is_the_same():
+            self._words = (TokenizerMarks(self._tokenizer), _sha(_tokenizer_text(self._tokenizer)))
         return self._words[1]
 
-    def _state(self) -> object:
-        """Return what changes whenever a weight is replaced or written to in place."""
-        weights = self._network.state_dict(keep_vars=True)
-        return tuple((name, part.data_ptr(), part._version) for name, part in weights.items())
-
     def _cached_file(self) -> Path | None:
-        if self._folder is None:
+        if self._folder is None or self._marks is None:
             return None
         first = next(iter(self._network.state_dict().values()))
-        marks = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in self._files if f.is_file()]
-        return self._folder / "fingerprints" / f"{_sha(json.dumps([_RULE, str(first.dtype), marks]))}.txt"
+        return self._folder / "fingerprints" / f"{_sha(json.dumps([_RULE, str(first.dtype), self._marks]))}.txt"
 
 
 _RULE = 1  # a change of what is hashed changes this
@@ -204,21 +200,3 @@ def _tokenizer_text(tokenizer: Any) -> str:
 
 def _sha(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _read(file: Path | None) -> str | None:
-    try:
-        text = "" if file is None else file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text if len(text) == 64 and set(text) <= set("0123456789abcdef") else None
-
-
-def _write(file: Path, digest: str) -> None:
-    """Keep a digest; a folder that cannot be written to only costs time."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file) as written:
-            written.write(digest.encode("ascii"))
-    except OSError:
-        return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ["AnthropicGenerator", "OpenAIEmbedder", "OpenAIGenerator", "Patience"
 
 _BATCH_TEXTS = 128
 _BATCH_CHARACTERS = 200_000  # OpenAI takes 300,000 tokens a request; a character is at most a few tokens
+_QUESTION_ATTEMPTS = 2  # the first may meet a connection that the endpoint has closed meanwhile
+_QUESTION_S, _QUESTION_PAUSE_S = 10.0, 0.1  # somebody waits for the answer, and there are words to find it by
 _ANTHROPIC_VERSION = "2023-06-01"  # the header every version of the Messages API asks for
 
 
@@ -53,6 +56,14 @@ class OpenAIEmbedder:
         self._endpoint = _openai_endpoint(base_url, api_key, patience)
         self._asked = dimensions
         self._found = dimensions
+        given = self._endpoint.patience
+        self._soon = replace(
+            given,
+            timeout_s=min(given.timeout_s, _QUESTION_S),
+            attempts=min(given.attempts, _QUESTION_ATTEMPTS),
+            first_delay_s=min(given.first_delay_s, _QUESTION_PAUSE_S),
+            longest_delay_s=min(given.longest_delay_s, _QUESTION_PAUSE_S),
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -67,7 +78,7 @@ class OpenAIEmbedder:
             ModelError: It had to be asked for and the endpoint failed.
         """
         if self._found is None:
-            self._found = int(self._request(["width"]).shape[1])
+            self._found = int(self._request(["width"], self._soon).shape[1])
         return self._found
 
     @property
@@ -81,34 +92,44 @@ class OpenAIEmbedder:
         Raises:
             ModelError: The endpoint failed, or returned rows of another count or width, NaN or infinity.
         """
-        checked = [as_unicode(text) for text in as_texts(texts)]
-        rows = np.zeros((len(checked), self.dimensions), dtype=np.float32)
-        for batch in _batches(checked):
-            rows[batch] = self._request([checked[i] for i in batch])
-        return rows
+        return self._rows(texts, self._endpoint.patience)
 
     def embed_query(self, question: str) -> NDArray[np.float32]:
-        """Return the unit row of a question, float32 (E,).
+        """Return the unit row of a question, float32 (E,); the endpoint is asked twice at most, for ten seconds each.
 
         Raises:
             ModelError: As for `embed`.
         """
-        row: NDArray[np.float32] = self.embed([question])[0]
+        row: NDArray[np.float32] = self._rows([question], self._soon)[0]
         return row
+
+    def interrupt(self) -> None:
+        """Let every request that waits to be sent again be sent for the last time now."""
+        self._endpoint.interrupt()
 
     def close(self) -> None:
         """Close open connections; a later request opens others."""
         self._endpoint.close()
 
-    def _request(self, texts: list[str]) -> Vectors:
+    def _rows(self, texts: Sequence[str], patience: Patience) -> Vectors:
+        checked = [as_unicode(text) for text in as_texts(texts)]
+        made = {tuple(batch): self._request([checked[i] for i in batch], patience) for batch in _batches(checked)}
+        rows = np.zeros((len(checked), self.dimensions), dtype=np.float32)
+        for batch, found in made.items():
+            rows[list(batch)] = found
+        return rows
+
+    def _request(self, texts: list[str], patience: Patience) -> Vectors:
         body: dict[str, object] = {"model": self._model, "input": texts, "encoding_format": "float"}
         if self._asked is not None:
             body["dimensions"] = self._asked
         source = f"POST {self._endpoint.shown_url}/embeddings"
-        raw = _embeddings(self._endpoint.post("/embeddings", body), source)
+        raw = _embeddings(self._endpoint.post("/embeddings", body, patience), source)
         if len(raw) != len(texts):
             raise ModelError(f"{source} returned {len(raw)} vectors for {len(texts)} texts")
-        return checked_rows(raw, count=len(texts), dimensions=self._found, source=source)
+        rows = checked_rows(raw, count=len(texts), dimensions=self._found, source=source)
+        self._found = int(rows.shape[1])
+        return rows
 
 
 class OpenAIGenerator:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..errors import ModelError
 from ._bundled import package_folder, sampled_digest
 from ._rows import as_texts, as_unicode
@@ -121,7 +122,7 @@ class StaticEmbedder:
         """Widen the float16 rows of tokens not met before; two threads that meet write the same numbers."""
         fresh = tokens[~self._is_filled[tokens]]
         if fresh.size:
-            fresh = np.unique(fresh)
+            fresh = distinct(fresh)
             self._table[fresh] = self._half[fresh]
             self._is_filled[fresh] = True
 

@@ -14,7 +14,7 @@ from ..errors import BadInput
 
 __all__ = ["AttentionRows", "Part", "Site", "Taps"]
 
-Part = Literal["residual", "attention", "heads", "mlp"]
+Part = Literal["residual", "attention", "heads", "rows", "mlp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Site:
     Args:
         layer: From 0.
         part: "residual" is what leaves the layer, (B, q, width); "attention" and "mlp" are what these blocks leave,
-            (B, q, width); "heads" is what each attention head read, before the output matrix, (B, q, H, D).
+            (B, q, width); "heads" is what each attention head read, before the output matrix, (B, q, H, D); "rows" are
+            the softmax rows that the heads read by, float32 (B, H, q, S), which all of a long text make large.
     """
 
     layer: int
@@ -60,14 +61,16 @@ class Taps:
     Args:
         record: Sites whose tensors are kept.
         replace: Functions that get the tensor of a site and return another of the same shape; a site that is recorded
-            too shows what was put in its place.
+            too shows what was put in its place. By replaced rows the heads read as they stand: nothing is masked or
+            normalised after them, and a row may look at what its query does not see.
         rows: Attention rows to record.
 
     Attributes:
         values: The recorded tensor of each site, detached.
         rows: By layer the softmax rows of the last queries, float32 (B, H, last, S); where heads hold unequal numbers
             of entries, S is the longest and missing ones are 0.
-        row_origins: By layer the token each entry comes from, int64 (G, S); -1 where there is none.
+        row_origins: By layer the token each entry comes from, int64 (G, S); -1 where there is none. Known for layers
+            whose rows are recorded or replaced, and before they are.
     """
 
     def __init__(
@@ -96,6 +99,19 @@ class Taps:
     def wants_rows(self, layer: int) -> bool:
         """Return whether a layer's attention rows are recorded."""
         return self._wanted is not None and (self._wanted.layers is None or layer in self._wanted.layers)
+
+    def has_rows(self, layer: int) -> bool:
+        """Return whether all rows of a layer are recorded or replaced."""
+        return Site(layer, "rows") in self.sites
+
+    def at_rows(self, layer: int, rows: Tensor, origins: Tensor) -> Tensor | None:
+        """Record and replace a layer's rows, (B, H, q, S), of entries of some origins, (G, S); None leaves them."""
+        site = Site(layer, "rows")
+        self.row_origins[layer] = origins
+        rows = self._pass(site, rows)
+        if self.wants_rows(layer):
+            self.note_rows(layer, rows[:, :, -self.last :], origins)
+        return rows if site in self._replace else None
 
     def note_rows(self, layer: int, rows: Tensor, origins: Tensor) -> None:
         """Keep a layer's attention rows, (B, H, last, S), and the origins of its entries, (G, S)."""
@@ -142,10 +158,10 @@ class Taps:
 
 
 def _module(site: Site, layers: Mapping[int, Any], attentions: Mapping[int, Any]) -> Any:
-    """Return the module whose output passes at a site; None for heads, which the attention function shows itself."""
+    """Return the module whose output passes at a site; None for what the attention function shows itself."""
     if site.layer not in layers:
         raise BadInput(f"there is no layer {site.layer} in a network of {len(layers)}")
-    if site.part == "heads":
+    if site.part in ("heads", "rows"):
         return None
     if site.part == "attention":
         return attentions[site.layer]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BadInput, ModelError
 from ..extras import require
 from ._bundled import sampled_digest
+from ._hub import check_hub
 from ._rows import as_texts, as_unicode, by_length, checked_rows
 from .base import Message, Vectors
 
@@ -220,6 +221,7 @@ class LocalGenerator:
         return str(tokenizer.decode(output[0, given:], skip_special_tokens=True))
 
     def _load(self) -> tuple[Any, Any]:
+        check_hub(self._source.model)
         network = self._source.load("AutoModelForCausalLM", device=self._device)
         self._loaded = (self._source.load("AutoTokenizer"), network)
         return self._loaded
@@ -252,6 +254,7 @@ class _Source:
 
     def config(self) -> Any:
         if self._config is None:
+            check_hub(self.model)
             self._config = self.load("AutoConfig")
         return self._config
 

@@ -7,6 +7,7 @@ require("torch", "use state memory")
 from .compress import Compressor, Cut, compress  # noqa: E402  # torch first, so that its absence is said clearly
 from .entropy import Surprisal, word_starts  # noqa: E402
 from .fuse import Fused, fuse, fuse_gated  # noqa: E402
+from .fuse_segment import FusedSegment, fuse_segment  # noqa: E402
 from .head_check import HeadCheck, check_heads  # noqa: E402
 from .head_profile import HeadProfile  # noqa: E402
 from .key_norm import KeyNorm  # noqa: E402
@@ -38,6 +39,7 @@ __all__ = [
     "Costs",
     "Cut",
     "Fused",
+    "FusedSegment",
     "HeadCheck",
     "HeadProfile",
     "KVPress",
@@ -77,6 +79,7 @@ __all__ = [
     "find_heads",
     "fuse",
     "fuse_gated",
+    "fuse_segment",
     "measure_costs",
     "quantize",
     "read_tensors",

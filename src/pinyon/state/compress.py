@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.budget import Budget
 from ..errors import BadInput
-from .policy import CachePolicy, CacheView, ModelShape, kept_entries, scaling_of, shape_of
+from .policy import CachePolicy, CacheView, ModelShape, check_policy, kept_entries, scaling_of, shape_of
 
 if TYPE_CHECKING:
     from ..models.backbone import Backbone
@@ -58,9 +58,10 @@ def compress(
         ratio: Share of the entries that goes, from 0 to below 1.
 
     Raises:
-        BadInput: None or several budgets were given, a budget is out of range, or the policy needs facts that the
-            cache was not read with.
+        BadInput: None or several budgets were given, a budget is out of range or no number, what should be a policy
+            scores nothing, or the policy needs facts that the cache was not read with.
     """
+    check_policy(policy)
     count = _entries(shape_of(backbone), len(cache), entries, budget, ratio)
     before = cache.nbytes
     cutter = Compressor(backbone, cache, policy, entries=count)
@@ -84,16 +85,26 @@ class Compressor:
         cache: What it reads into.
         policy: Says what is worth keeping.
         entries: Budget of each head, >= 1.
+        longest: Most entries of any head, whatever the policy gives it, >= 1; None for no such bound.
 
     Attributes:
         limits: Budget of each layer and head.
 
     Raises:
-        BadInput: The budget is below 1, is exceeded by what the policy gives to heads, or the policy asks queries
-            and renumbers positions.
+        BadInput: What should be a policy scores nothing, the budget is below 1, is exceeded by what the policy gives to
+            heads, or the policy asks queries and renumbers positions.
     """
 
-    def __init__(self, backbone: Backbone, cache: StateCache, policy: CachePolicy, *, entries: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        cache: StateCache,
+        policy: CachePolicy,
+        *,
+        entries: int,
+        longest: int | None = None,
+    ) -> None:
+        check_policy(policy)
         if entries < 1:
             raise BadInput(f"a budget of {entries!r} entries holds nothing", hint="give a larger budget")
         if policy.window and policy.positions == "cache":
@@ -103,6 +114,9 @@ class Compressor:
         self.policy = policy
         self.entries = entries
         self.limits = _limits(policy, shape_of(backbone), entries)
+        self._longest = longest
+        if longest is not None:
+            self.limits = [[min(limit, longest) for limit in heads] for heads in self.limits]
         self._is_even = len({limit for heads in self.limits for limit in heads}) == 1
         self._is_full = True  # of a budget that heads share unequally: decided anew by each forward pass
         self._scaling = scaling_of(backbone)
@@ -114,6 +128,8 @@ class Compressor:
 
         Where heads are given unequal shares it is the sum that counts: nothing is cut while all fits together.
         """
+        if self._longest is not None and len(self.cache) + coming > self._longest:
+            return True
         if self._is_even:
             return any(self._over(index, layer, coming) for index, layer in enumerate(self.cache.layers))
         lengths = [length for layer in self.cache.layers for length in layer.lengths()]
@@ -169,6 +185,20 @@ class Compressor:
                         self._cut_layer(index, layer, self.cache.read, coming)
         if self._has_cut:
             self._settle()
+
+    def renumber(self) -> None:
+        """Move what is held to the positions 0, 1, … of each head, and the noted queries along.
+
+        Raises:
+            BadInput: The model's keys cannot be moved.
+        """
+        before = self.cache.next_position
+        self.cache.reposition()
+        rope = self.cache.rope
+        assert rope is not None  # else it would not have been moved
+        for layer, queries in self._queries.items():
+            old = torch.arange(before - queries.shape[2], before, device=queries.device)[None]
+            self._queries[layer] = rope.moved(queries, old, old + (self.cache.next_position - before), layer=layer)
 
     def forward(self, ids: Sequence[int]) -> Tensor:
         """Read tokens at once, each layer cut as soon as it has been read; return the logits after them, (V,)."""
@@ -249,10 +279,12 @@ def _entries(shape: ModelShape, held: int, entries: int | None, budget: Budget |
     if sum(given is not None for given in (entries, budget, ratio)) != 1:
         raise BadInput("a cut needs one budget", hint="give entries=, budget= or ratio=")
     if ratio is not None:
-        if not 0 <= ratio < 1:
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < 1:
             raise BadInput(f"the share that goes must be from 0 to below 1, got {ratio!r}")
         return max(1, int(held * (1 - ratio) + 1e-9))
     if entries is not None:
+        if isinstance(entries, bool) or not isinstance(entries, int):
+            raise BadInput(f"entries must be a whole number, got {entries!r}")
         return entries
     assert budget is not None  # counted above
     bounds = [] if budget.tokens is None else [budget.tokens]

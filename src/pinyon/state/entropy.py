@@ -43,7 +43,8 @@ class Surprisal(Uniform):
         excluded: Token ids that are worth nothing, for example those of a chat template.
         word_starts: Token ids that begin a word; when given, the pieces of a word share its highest worth.
 
-    Cost: O(S log S) time a cut; the surprisals come from logits that are computed anyway.
+    Cost: O(S log S) time a cut; reading computes the logits of every token, O(V) products of the model's width for
+        each, where other policies need those of the last token only. Tokens that the model writes cost nothing more.
     Source: Yao, Li and Zhao 2024, arXiv 2405.12528; positions by arXiv 2309.17453.
     Deviates: among equal surprisals the later token stays (released: undefined); the first token of a turn is scored
         by the logits of the turn before, which the formula asks for (released: the highest value of its chunk).

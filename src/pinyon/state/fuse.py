@@ -71,7 +71,7 @@ def fuse(
 def recompute(backbone: Backbone, parts: Sequence[StateCache]) -> StateCache:
     """Read the tokens of all parts again, as one text: exact, and as slow as reading them."""
     cache = backbone.cache()
-    backbone.prefill([id for part in _checked(parts) for id in ids_of(part)], cache)
+    backbone.prefill([id for part in whole_parts(parts) for id in ids_of(part)], cache)
     return cache
 
 
@@ -87,7 +87,7 @@ def reposition(parts: Sequence[StateCache]) -> StateCache:
     """
     moved: list[StateCache] = []
     place = 0
-    for part in _checked(parts):
+    for part in whole_parts(parts):
         moved.append(_moved(part, place))
         place += part.read
     return StateCache.concatenate(moved)
@@ -108,7 +108,7 @@ def repair(backbone: Backbone, parts: Sequence[StateCache], repaired: int = REPA
     """
     if repaired < 0:
         raise BadInput(f"repaired must be >= 0, got {repaired!r}")
-    first, *later = _checked(parts)
+    first, *later = whole_parts(parts)
     whole = first.clone()
     for part in later:
         count = min(repaired, part.read)
@@ -126,7 +126,7 @@ def repair(backbone: Backbone, parts: Sequence[StateCache], repaired: int = REPA
 
 def naive(parts: Sequence[StateCache]) -> StateCache:
     """Put the parts after each other as they are, so that positions repeat: what fusing must be better than."""
-    whole = StateCache.concatenate(_checked(parts))
+    whole = StateCache.concatenate(whole_parts(parts))
     whole.next_position = whole.read
     return whole
 
@@ -186,7 +186,7 @@ def _moved(part: StateCache, place: int) -> StateCache:
     return moved
 
 
-def _checked(parts: Sequence[StateCache]) -> Sequence[StateCache]:
+def whole_parts(parts: Sequence[StateCache]) -> Sequence[StateCache]:
     """Return the parts, each of which has read some tokens from position 0 and still holds them all."""
     if not parts:
         raise BadInput("no states were given to fuse")

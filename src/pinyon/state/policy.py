@@ -23,6 +23,7 @@ __all__ = [
     "ModelShape",
     "Uniform",
     "attention_rows",
+    "check_policy",
     "kept_entries",
     "scaling_of",
     "shape_of",
@@ -153,6 +154,18 @@ class Uniform:
     def entries(self, shape: ModelShape, budget_entries: int) -> Sequence[Sequence[int]] | None:  # noqa: ARG002
         """Return None: every head keeps `budget_entries`."""
         return None
+
+
+def check_policy(policy: object) -> None:
+    """Refuse what cannot score entries.
+
+    Raises:
+        BadInput: It is no cache policy.
+    """
+    if not isinstance(policy, CachePolicy):
+        name = type(policy).__name__
+        own = f"call its own {name}.compress()" if hasattr(policy, "compress") else "for example SinkWindow()"
+        raise BadInput(f"{name} is no cache policy: it does not score entries as they come", hint=own)
 
 
 def shape_of(backbone: Backbone) -> ModelShape:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..core.payload import Json
 from ..errors import BadInput
+from ..models._network import surprise
 from ..models.base import Message
 from ._session_file import pack, policy_json, read_file, unpack, write_file
 from .compress import Compressor
-from .policy import CachePolicy, shape_of
+from .policy import CachePolicy, check_policy, shape_of
 
 if TYPE_CHECKING:
     from ..models.backbone import Backbone
@@ -31,7 +32,9 @@ class Session:
     """Read and answer without end while keys and values stay within some bytes.
 
     Before anything is read, a cut makes room for it, so the budget holds at every moment. What is read is divided
-    into pieces of at most half of what the sinks leave. One thread at a time.
+    into pieces of at most half of what the sinks leave. No head holds more entries than the model has positions,
+    however large the budget is; where a policy keeps the positions that entries were read at, all that is held is
+    renumbered once they come to the model's last one. One thread at a time.
 
     Args:
         backbone: Reads and answers.
@@ -45,7 +48,8 @@ class Session:
         turn: Turns so far: each `say` and each `read` is one, the system's words are not.
 
     Raises:
-        BadInput: The budget holds too few tokens, or `chunk` is below 1.
+        BadInput: The budget holds too few tokens, `chunk` is below 1, `policy` is none, or the keys of the model cannot
+            be moved, so that the talk would end at its last position.
 
     Source: the turn loop of Yao, Li and Zhao 2024, arXiv 2405.12528; pieces as its eviction asks for.
     """
@@ -59,8 +63,13 @@ class Session:
         system: str | None = None,
         chunk: int = _CHUNK,
     ) -> None:
+        check_policy(policy)
+        if isinstance(budget_bytes, bool) or not isinstance(budget_bytes, int):
+            raise BadInput(f"budget_bytes must be a whole number, got {budget_bytes!r}")
         shape = shape_of(backbone)
         entries, sinks = shape.entries_within(budget_bytes), int(getattr(policy, "sinks", 0))
+        if backbone.limit is not None:
+            entries = min(entries, backbone.limit)
         if chunk < 1:
             raise BadInput(f"chunk must be >= 1, got {chunk!r}")
         if entries < sinks + 2:
@@ -72,12 +81,17 @@ class Session:
         self.policy = policy
         self.budget_bytes = budget_bytes
         self.cache = backbone.cache()
+        if self.cache.rope is None and (backbone.limit is not None or policy.positions == "cache"):
+            raise BadInput(
+                f"the keys of {backbone.name!r} cannot be moved to new positions, so a talk with it comes to an end",
+                hint="take a model with rotary positions whose scaling does not depend on the length read",
+            )
         self.turn = 0
         self._system = system
         self._is_open = False  # an answer stands at the end, its turn is not closed yet
         self._last: int | None = None  # the last token read
         self._chunk = chunk
-        self._cutter = Compressor(backbone, self.cache, policy, entries=entries)
+        self._cutter = Compressor(backbone, self.cache, policy, entries=entries, longest=backbone.limit)
         least = min(min(heads) for heads in self._cutter.limits)
         self._piece = max(1, min(chunk, (least - sinks) // 2))
 
@@ -104,8 +118,13 @@ class Session:
             role: Who says it, laid out by the model's template; None for text that is read as it stands.
 
         Raises:
-            BadInput: Token ids were given a role, or the backbone has no tokenizer for text.
+            BadInput: Token ids were given a role, there is no such role, what should be read is neither text nor ids,
+                or the backbone has no tokenizer for text.
         """
+        if role is not None and role not in get_args(Role):
+            raise BadInput(f"role must be one of {', '.join(get_args(Role))}, got {role!r}")
+        if not isinstance(content, Iterable):
+            raise BadInput(f"a session reads text or token ids, got {content!r}")
         if not isinstance(content, str):
             if role is not None:
                 raise BadInput("tokens are read as they stand", hint="leave role out")
@@ -131,8 +150,10 @@ class Session:
         """Answer a message piece by piece; a turn that is not read to its end ends where it was left.
 
         Raises:
-            BadInput: `max_tokens` is below 1, or the backbone has no tokenizer.
+            BadInput: `max_tokens` is below 1, the message is no text, or the backbone has no tokenizer.
         """
+        if not isinstance(message, str):
+            raise BadInput(f"a message is text, got {message!r}")
         if max_tokens < 1:
             raise BadInput(f"max_tokens must be >= 1, got {max_tokens!r}")
         self._feed(self._encode(self._laid_out(Message("user", message), opening=True)))
@@ -210,7 +231,8 @@ class Session:
         held = {name: part for name, part in tensors.items() if not name.startswith("queries.")}
         self.cache = type(self.cache).from_tensors(held, self.cache.rope)
         self.cache.to(self.backbone.device)
-        self._cutter = Compressor(self.backbone, self.cache, self.policy, entries=self._cutter.entries)
+        entries, longest = self._cutter.entries, self.backbone.limit
+        self._cutter = Compressor(self.backbone, self.cache, self.policy, entries=entries, longest=longest)
         self._cutter.restore({name: part.to(self.backbone.device) for name, part in tensors.items()})
         self.turn = int(str(facts["turn"]))
         self._is_open = bool(facts["is_open"])
@@ -238,8 +260,7 @@ class Session:
         self.cache.tokens.turn = self.turn
         for start in range(0, len(ids), self._piece):
             piece = list(ids[start : start + self._piece])
-            if self._cutter.exceeds(len(piece)):
-                self._cutter.make_room(max(len(piece), min(coming, _BURST, self._piece)))
+            self._make_room(len(piece), coming)
             before, origin = self.cache.logits, self.cache.read
             hook = self._cutter.watch if self.policy.window else None
             logits = self.backbone.forward(
@@ -250,6 +271,13 @@ class Session:
                 noted = surprisals(piece, logits, before, self._last, official=surprise == "official")
                 self.cache.tokens.set_surprisal(torch.arange(origin, self.cache.read, device=noted.device), noted)
             self._last = piece[-1]
+
+    def _make_room(self, count: int, coming: int) -> None:
+        """Let some tokens fit the budget and the positions of the model."""
+        if self._cutter.exceeds(count):
+            self._cutter.make_room(max(count, min(coming, _BURST, self._piece)))
+        if self.backbone.limit is not None and self.cache.next_position + count > self.backbone.limit:
+            self._cutter.renumber()
 
     def _encode(self, text: str) -> list[int]:
         is_first = self.cache.read == 0 and getattr(self.backbone.tokenizer, "chat_template", None) is None
@@ -283,12 +311,10 @@ def surprisals(
             it; the first of several by the highest of them.
     """
     wanted = torch.tensor(ids, device=logits.device)
-    log_p = logits.log_softmax(dim=-1)
-    foretold, target = log_p[:-1], wanted[:-1] if official else wanted[1:]
-    rest = -foretold.gather(1, target[:, None])[:, 0]  # (q - 1,) of every token but the first
+    rest = surprise(logits[:-1], wanted[:-1] if official else wanted[1:])  # (q - 1,) of every token but the first
     asked = last if official else ids[0]
     if before is not None and asked is not None and not (official and len(ids) > 1):
-        first = -before.log_softmax(dim=-1)[asked]
+        first = surprise(before[None], torch.tensor([asked], device=logits.device))[0]
     else:
         first = rest.max() if len(rest) else torch.zeros((), device=logits.device)
     return torch.cat((first[None].to(rest), rest))

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..errors import BadInput
 from .compress import Compressor
-from .policy import CacheView, Pooling, Positions, Reduce, Uniform, votes
+from .policy import CacheView, Pooling, Positions, Reduce, Uniform, scaling_of, votes
+from .vertical_slash import VerticalSlash
 
 if TYPE_CHECKING:
-    from ..models.backbone import Backbone
-    from ..models.cache import StateCache
+    from ..models.backbone import AfterLayer, Backbone
+    from ..models.cache import CacheLayer, StateCache
 
 __all__ = ["Looked", "SpecKV", "truncated"]
 
@@ -55,19 +56,28 @@ class SpecKV(Uniform):
 
     A wrong draft keeps the wrong evidence; the votes of the window limit it.
 
+    Where prompt and draft together exceed `vertical` + `slash` tokens, `prefill` reads them sparsely: in each layer a
+    query sees its latest positions and the columns that the votes put first, nothing else::
+
+        vertical = the P_v highest of maxpool(a, kernel) before the window, of each key/value head
+        query i sees entry j <= i  where  i - j < P_w  or  j in vertical
+
     Args:
         queries: Last W tokens of the prompt, which vote and always stay, >= 1.
         lookahead: Tokens n_la at the end that are a draft, >= 0; `prefill` sets it.
         kernel: Width of the pooling over neighbours, odd.
         pooling: Of neighbours.
         reduce: Over the votes.
+        vertical: Columns P_v that every query sees while a long prompt is read, >= 1.
+        slash: Latest positions P_w that each query sees then, >= 1.
 
-    Cost: the draft; one prefill of n_in + n_la tokens; O(H (W + n_la) S D) a layer for the votes.
+    Cost: the draft; one prefill of n_in + n_la tokens; O(H (W + n_la) S D) a layer for the votes, and O(H S (P_v +
+        P_w) D) instead of O(H S² D) for attention when it is sparse.
     Source: Galim et al. 2025, arXiv 2506.08373 (ICLR 2026), and its release.
     Deviates: the last token of the prompt counts as one of the W, so the cache holds exactly C entries once it has
-        been read again (released: C + 1); attention while reading is dense (released: vertical-slash sparse beyond
-        2,048 + 2,048 columns, which needs a kernel of its own and changes results beyond them); entries stay in the
-        order of the text.
+        been read again (released: C + 1); slashes are every distance below P_w (released: blocks of 64, as its kernel
+        asks); layers with a sliding window or capped scores read densely (released: not supported); entries stay in
+        the order of the text.
     """
 
     queries: int = 32  # released configurations
@@ -75,6 +85,8 @@ class SpecKV(Uniform):
     kernel: int = 7  # released configurations
     pooling: Pooling = "max"  # released configurations
     reduce: Reduce = "max"  # released configurations
+    vertical: int = 2048  # released configurations
+    slash: int = 2048  # released configurations
 
     positions: ClassVar[Positions] = "original"  # code
     shared: ClassVar[bool] = False
@@ -85,6 +97,8 @@ class SpecKV(Uniform):
                 "queries must be >= 1, lookahead >= 0 and the kernel odd, "
                 f"got {self.queries!r}, {self.lookahead!r} and {self.kernel!r}"
             )
+        if min(self.vertical, self.slash) < 1:
+            raise BadInput(f"vertical and slash must be >= 1, got {self.vertical!r} and {self.slash!r}")
 
     @property
     def name(self) -> str:
@@ -153,13 +167,47 @@ class SpecKV(Uniform):
     ) -> Tensor:
         policy = replace(self, lookahead=len(ahead))
         cutter = Compressor(backbone, cache, policy, entries=entries)
-        if not ahead:
-            return cutter.forward(ids)
-        cutter.forward([*ids, *ahead])
-        cache.crop(len(ids) - 1)  # the draft goes, and the last token of the prompt, which is read again
-        logits = backbone.forward(ids[-1:], cache, logits="last")
-        assert logits is not None  # asked for
+        after: AfterLayer = cutter.after_layer
+        if len(ids) + len(ahead) > self.vertical + self.slash:
+            after = VerticalSlash(self.slash, _Columns(policy, scaling_of(backbone)).choose, after)
+        logits = backbone.forward([*ids, *ahead], cache, after_layer=after)
+        cutter.after_chunk()
+        if ahead:
+            cache.crop(len(ids) - 1)  # the draft goes, and the last token of the prompt, which is read again
+            logits = backbone.forward(ids[-1:], cache)
+        assert logits is not None  # the last are always given
         return logits
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Chooses the columns that every query of a text sees: those that the votes put first."""
+
+    policy: SpecKV
+    scaling: float
+
+    def choose(self, layer: int, entries: CacheLayer, queries: Tensor) -> Tensor:
+        """Return them for each key/value head, int64 (G, P_v); all before the window where these are fewer."""
+        group = entries.uniform()
+        unknown = torch.full_like(group.origins, -1)
+        count = max(0, min(self.policy.vertical, group.length - self.policy.window))
+        view = CacheView(
+            layer=layer,
+            keys=group.keys,
+            values=group.values,
+            positions=group.positions,
+            origins=group.origins,
+            queries=queries[:, :, -self.policy.window :],
+            token_ids=unknown,
+            surprisal=torch.full(unknown.shape, torch.nan, device=unknown.device),
+            turns=unknown,
+            read=group.length,
+            scaling=self.scaling,
+            room=count,
+        )
+        worth = votes(view, reduce=self.policy.reduce, pooling=self.policy.pooling, kernel=self.policy.kernel)
+        before = worth.amax(dim=0)[:, : group.length - self.policy.window]  # (G, N - w)
+        return before.topk(count, dim=-1).indices
 
 
 def look_ahead(draft: Backbone, ids: Sequence[int], count: int, *, reader: Backbone) -> tuple[int, ...]:

@@ -64,7 +64,8 @@ class SpecPC:
     Cost: one prefill of the draft and a step a lookahead token; O(H W S D) a layer for the rows.
     Source: Galim et al. 2025, arXiv 2506.08373 (ICLR 2026), and its release. The public summary of the paper names a
         mean over the window; the release and all its configurations take the maximum, as here.
-    Deviates: among equal scores the later token comes first (released: undefined).
+    Deviates: among equal scores the later token comes first (released: undefined); a window of one row counts 1
+        (released: 0, so that nothing is scored).
     """
 
     window: int = 64  # released configurations
@@ -154,7 +155,8 @@ class _Rows:
             scaling=self._scaling,
         )[..., : self._size]  # (1, H, w, n_in)
         if queries.shape[2] > 1 and self._config.weighted:
-            rows = rows * torch.linspace(0, 1, count, device=rows.device)[:, None]
+            weights = torch.linspace(1, 0, count, device=rows.device).flip(0)  # the last row counts 1 even if alone
+            rows = rows * weights[:, None]
         flat = rows.reshape(-1, self._size)
         self._layers.append(flat.amax(dim=0) if self._config.reduce == "max" else flat.mean(dim=0))
 

@@ -14,7 +14,7 @@ from ..core.budget import Budget, Footprint
 from ..core.payload import Blob
 from ..core.select import select
 from ..errors import BadInput
-from ..store import Blobs
+from ..store import Blobs, FileBlobs
 from .tensor_file import TensorFile, read_tensors
 
 __all__ = ["StateShelf", "StateTier", "TierConfig", "TierStatistics"]
@@ -56,8 +56,9 @@ class TierStatistics:
         mapped_bytes: Bytes of mapped files now.
         held: States in each tier now.
         hits: Uses that each tier answered; ``store`` counts those that had to be read.
-        evicted: States that had to leave a tier for worthier ones.
+        evicted: States that had to leave for worthier ones.
         dropped: States that went because they were forgotten.
+        touched: Mapped states that were read anew because something had touched their file.
     """
 
     ram_bytes: int
@@ -66,6 +67,7 @@ class TierStatistics:
     hits: Mapping[StateTier, int]
     evicted: int
     dropped: int
+    touched: int = 0
 
 
 @dataclass(slots=True)
@@ -76,7 +78,8 @@ class _Held:
     file: TensorFile
     tier: StateTier
     bytes: int
-    is_mapped: bool
+    is_mapped: bool  # its tensors look into a file; also while its copy in memory is being made
+    marks: tuple[int, ...] | None
     saving: float
     uses: int = 0
     heat: float = 0.0
@@ -107,6 +110,12 @@ class StateShelf:
     What is returned is read-only by agreement: `cache_from` copies it, or shares it with a cache that never writes into
     its tensors. Safe to share among threads; two that want the same state read it once.
 
+    A mapped file is looked at before each use: one that was cut, written to, replaced or removed since it was checked
+    is read and checked anew. What is taken into memory is read from the file again and checked as well. What happens to
+    a file after `get` has returned and before a cache that shares it has read its first new tokens, which copies
+    all of it, is not seen: blobs are written whole, renamed into place and never written to again, so only somebody
+    else's hand could do it, and a copy at each use would cost what mapping saves.
+
     Args:
         config: How much may be at hand.
     """
@@ -117,7 +126,7 @@ class StateShelf:
         self._held: dict[str, _Held] = {}
         self._loading: dict[str, _Loading] = {}
         self._hits: Counter[StateTier] = Counter()
-        self._now = self._evicted = self._dropped = 0
+        self._now = self._evicted = self._dropped = self._touched = 0
 
     @property
     def statistics(self) -> TierStatistics:
@@ -125,7 +134,13 @@ class StateShelf:
         with self._lock:
             tiers: Counter[StateTier] = Counter(held.tier for held in self._held.values())
             return TierStatistics(
-                self._bytes("ram"), self._bytes("mapped"), dict(tiers), dict(self._hits), self._evicted, self._dropped
+                self._bytes("ram"),
+                self._bytes("mapped"),
+                dict(tiers),
+                dict(self._hits),
+                self._evicted,
+                self._dropped,
+                self._touched,
             )
 
     def get(self, blob: Blob, blobs: Blobs, *, saving: float = 1.0) -> TensorFile:
@@ -143,25 +158,13 @@ class StateShelf:
         name = blob.sha256
         with self._lock:
             self._now += 1
-            if (held := self._held.get(name)) is not None:
+            if (held := self._held.get(name)) is not None and not held.is_mapped:
                 return self._used(held, saving)
             loading = self._loading.setdefault(name, _Loading())
             loading.waiting += 1
         try:
             with loading.lock:
-                with self._lock:
-                    if (held := self._held.get(name)) is not None:
-                        return self._used(held, saving)
-                data = blobs.view(blob)
-                is_mapped = isinstance(data.obj, mmap.mmap)
-                file = read_tensors(data)
-                held = _Held(name, file, "store", blob.bytes, is_mapped, saving)
-                with self._lock:
-                    self._hits["store"] += 1
-                    held.use(self._now, saving)
-                    if not loading.is_dropped:
-                        self._place(held)
-                return file
+                return self._read(blob, blobs, saving, loading)
         finally:
             with self._lock:
                 loading.waiting -= 1
@@ -197,45 +200,78 @@ class StateShelf:
             self._held.clear()
             self._loading.clear()
 
+    def _read(self, blob: Blob, blobs: Blobs, saving: float, loading: _Loading) -> TensorFile:
+        """Return a state that is mapped or not at hand; nobody else is here for the same one."""
+        with self._lock:
+            held = self._held.get(blob.sha256)
+            if held is not None and not held.is_mapped:
+                return self._used(held, saving)
+        if held is not None and held.marks != _marks(blob, blobs):
+            with self._lock:
+                self._held.pop(blob.sha256, None)
+                self._touched += 1
+            held = None
+        if held is None:
+            held = _opened(blob, blobs, saving)
+        with self._lock:
+            self._used(held, saving)
+            if not loading.is_dropped:
+                self._place(held)
+            if not held.is_mapped or held.tier != "ram":
+                return held.file
+        try:
+            copied = read_tensors(blobs.get(blob))
+        except BaseException:
+            with self._lock:
+                self._held.pop(blob.sha256, None)
+            raise
+        with self._lock:
+            if held.tier == "ram":  # it may have had to make room meanwhile
+                held.file, held.is_mapped = copied, False
+        return copied
+
     def _used(self, held: _Held, saving: float) -> TensorFile:
         self._hits[held.tier] += 1
         held.use(self._now, saving)
-        if held.tier == "mapped" and held.uses >= self._config.uses:
-            self._place(held)
         return held.file
 
     def _place(self, held: _Held) -> None:
         """Give a state the best place that its worth earns, and move those that have to make room."""
         self._held[held.name] = held
-        wants_ram = not held.is_mapped or held.uses >= self._config.uses
-        if wants_ram:
+        if held.is_mapped:
+            held.tier = "mapped"
+        if not held.is_mapped or held.uses >= self._config.uses:
             held.tier = "ram"
             self._fit("ram", self._config.ram_bytes)
-            if held.tier == "ram" and held.is_mapped:
-                held.file = _copied(held.file)
-        else:
-            held.tier = "mapped"
         self._fit("mapped", self._config.mapped_bytes)
 
     def _fit(self, tier: StateTier, most: int) -> None:
-        """Keep the worthiest states of a tier; the others are read from the store at their next use."""
+        """Keep the worthiest states of a tier.
+
+        Of the others, those that look into a file do so on; the rest are read from the store at their next use.
+        """
         mine = [held for held in self._held.values() if held.tier == tier]
         chosen = select(
             mine, Budget(bytes=most), worth=lambda held: held.worth(self._now), cost=lambda h: Footprint(bytes=h.bytes)
         )
         for held in chosen.dropped:
-            self._evicted += 1
-            del self._held[held.name]
+            if tier == "ram" and held.is_mapped:
+                held.tier = "mapped"
+            else:
+                self._evicted += 1
+                del self._held[held.name]
 
     def _bytes(self, tier: StateTier) -> int:
         return sum(held.bytes for held in self._held.values() if held.tier == tier)
 
 
-def _copied(file: TensorFile) -> TensorFile:
-    """Return the same tensors in memory; those that lie twice in the file lie once."""
-    copies: dict[tuple[int, tuple[int, ...]], object] = {}
-    out = {}
-    for name, tensor in file.tensors.items():
-        key = (tensor.data_ptr(), tuple(tensor.shape))
-        out[name] = copies.setdefault(key, tensor.clone())
-    return TensorFile(out, file.facts)
+def _opened(blob: Blob, blobs: Blobs, saving: float) -> _Held:
+    """Return a state as its store has it, checked."""
+    marks = _marks(blob, blobs)  # before it is checked: a change that comes between shows at the next use
+    data = blobs.view(blob)
+    is_mapped = isinstance(data.obj, mmap.mmap)
+    return _Held(blob.sha256, read_tensors(data), "store", blob.bytes, is_mapped, marks, saving)
+
+
+def _marks(blob: Blob, blobs: Blobs) -> tuple[int, ...] | None:
+    return blobs.marks(blob) if isinstance(blobs, FileBlobs) else None
