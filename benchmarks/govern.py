@@ -165,10 +165,10 @@ def _rows_of(parts: Sequence[Sequence[Draft]]) -> list[list[Sequence[object]]]:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def reading(texts: Sequence[str], questions: Sequence[str]) -> Iterator[dict[str, Any]]:
+def reading(texts: Sequence[str], questions: Sequence[str], server: str | None) -> Iterator[dict[str, Any]]:
     """Compare searches in the past, and under rights, with searches of everything there is now."""
     with tempfile.TemporaryDirectory() as folder:
-        memory = Memory.open(Path(folder) / "memory.db")
+        memory = Memory.open(server or Path(folder) / "memory.db")
         engine = memory.store.engine
         mine = drafts_of(texts, lambda n: Rights(read=(f"group:g{n % GROUPS}",)))
         for start in range(0, len(mine), BATCH):
@@ -219,6 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cubes", type=int, default=100_000, help="cubes of the reading part")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the writing part")
+    parser.add_argument("--server", metavar="ADDRESS", help="read from this PostgreSQL store, which must be empty")
     parser.add_argument("--only", choices=("cost", "reading"), help="one part")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
@@ -229,7 +230,7 @@ def main() -> None:
     if given.only != "reading":
         lines += cost(texts, given.rounds)
     if given.only != "cost":
-        lines += reading(texts[: given.cubes], corpus.questions(QUESTIONS))
+        lines += reading(texts[: given.cubes], corpus.questions(QUESTIONS), given.server)
     print("| what | ms | beside, ms | ratio | limit | holds |\n|---|---|---|---|---|---|")
     for line in lines:
         more = "".join(f"; {key} {value:.3g}" for key, value in line.items() if key in ("first_ms", "recall_at_10"))

@@ -296,9 +296,8 @@ def _joined(masks: list[tuple[int, Any]]) -> tuple[Tensor, Tensor, Tensor]:
     return rows, torch.cat([mask[1] for _, mask in masks]), torch.cat([mask[2] for _, mask in masks])
 
 
-def timed(harness: Harness, case: dict[str, Any], name: str, told: dict[str, Any]) -> dict[str, Any]:
+def timed(harness: Harness, case: dict[str, Any], name: str, ratio: float, tokens: int) -> dict[str, Any]:
     """Run one press alone as its documentation says and return processor seconds."""
-    ratio, tokens = told["timed_ratio"], told["timed_tokens"]
     harness.unmask()
     cache, context = harness.new_cache(), torch.tensor([case["context"]])
     start = time.process_time()
@@ -342,11 +341,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     told = json.loads(options.cases.read_text(encoding="utf-8"))
     names = options.presses.split(",") if options.presses else [*FREED, *MASKED]
-    done: dict[int, set[str]] = {}
+    done: dict[int, set[tuple[str, float]]] = {}
     if options.out.exists():
         lines = options.out.read_text(encoding="utf-8").splitlines(keepends=True)
         for line in (json.loads(each) for each in lines if each.endswith("\n")):
-            done.setdefault(line["number"], set()).update(row["method"] for row in line["rows"])
+            done.setdefault(line["number"], set()).update((row["method"], row["ratio"]) for row in line["rows"])
     with (
         tempfile.TemporaryDirectory(prefix="kvpress-needles-") as scratch,
         options.out.open("a", encoding="utf-8") as out,
@@ -354,14 +353,18 @@ def main() -> None:
         harness = Harness(options.model, Path(scratch))
         versions = {name: importlib.metadata.version(name) for name in ("kvpress", "torch", "transformers")}
         for case in told["cases"][: options.first or None]:
-            missing = [name for name in names if name not in done.get(case["number"], set())]
-            if not missing:
+            known = done.get(case["number"], set())
+            missing = [name for name in names if name not in {method for method, _ in known}]
+            unclocked = [
+                (name, ratio) for ratio in told["timed_ratios"] for name in names if (name, ratio) not in known
+            ]
+            if not (unclocked if options.seconds else missing):
                 continue
             start = time.process_time()
             if options.seconds:
                 rows = [
-                    {"method": name, "ratio": told["timed_ratio"], **timed(harness, case, name, told)}
-                    for name in ["full", *missing]
+                    {"method": name, "ratio": ratio, **timed(harness, case, name, ratio, told["timed_tokens"])}
+                    for name, ratio in [("full", 0.0), *unclocked]
                 ]
             else:
                 with torch.no_grad():

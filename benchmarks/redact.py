@@ -11,10 +11,12 @@ Example:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import time
 from collections import Counter
+from pathlib import Path
 
 import _redaction_set as data
 
@@ -25,15 +27,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seed", type=int, default=11)
     options.add_argument("--show", metavar="KIND", help="print the findings of a kind in real text, and what is missed")
+    options.add_argument("--json", type=Path, help="write the figures to this file")
     given = options.parse_args()
     redactor = Redactor(default_rules(), key=b"the key of a measurement")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, seed {given.seed}\n")
-    made(redactor, given.seed, given.show)
-    real(redactor, given.show)
+    cells = {"made": made(redactor, given.seed, given.show), "real": real(redactor, given.show)}
+    if given.json is not None:
+        said = {"python": platform.python_version(), "seed": given.seed, "cells": cells}
+        given.json.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 
-def made(redactor: Redactor, seed: int, show: str | None) -> None:
-    """Print recall and precision on sentences made from rules."""
+def made(redactor: Redactor, seed: int, show: str | None) -> list[dict[str, object]]:
+    """Print and return recall and precision on sentences made from rules."""
     items = data.positives(seed) + data.negatives()
     wanted, hit, covered, found, right = (Counter[str]() for _ in range(5))
     for item in items:
@@ -49,17 +54,22 @@ def made(redactor: Redactor, seed: int, show: str | None) -> None:
             if show == item.kind and not any(span.kind == item.kind for span in whole):
                 print("missed:", item.form, repr(item.text), spans)
     print("| kind | examples | found whole | covered as any kind | findings | right |\n|---|---|---|---|---|---|")
+    cells: list[dict[str, object]] = []
     for kind in (*KINDS, "all"):
         one = [counts.total() if kind == "all" else counts[kind] for counts in (wanted, hit, covered, found, right)]
         share, precise = one[1] / max(1, one[0]), one[4] / max(1, one[3])
         print(f"| {kind} | {one[0]} | {share:.3f} | {one[2] / max(1, one[0]):.3f} | {one[3]} | {precise:.3f} |")
+        names = ("examples", "found_whole", "covered", "findings", "right")
+        cells.append({"kind": kind, **dict(zip(names, one, strict=True))})
     print(f"\n{len(data.LOOK_ALIKES)} look-alikes are among the sentences.\n")
+    return cells
 
 
-def real(redactor: Redactor, show: str | None) -> None:
-    """Print false findings in real text."""
+def real(redactor: Redactor, show: str | None) -> list[dict[str, object]]:
+    """Print and return false findings in real text."""
     print("Findings per 1,000 sentences of real text:\n")
     print(f"| text | sentences | {' | '.join(KINDS)} | all | ms per 1,000 |\n|---|---|{'---|' * (len(KINDS) + 2)}")
+    cells: list[dict[str, object]] = []
     for name, sentences in data.real_sentences().items():
         found: Counter[str] = Counter()
         begun = time.perf_counter()
@@ -71,6 +81,8 @@ def real(redactor: Redactor, show: str | None) -> None:
         spent = (time.perf_counter() - begun) * 1e6 / len(sentences)
         rates = " | ".join(f"{found[kind] * 1000 / len(sentences):.2f}" for kind in KINDS)
         print(f"| {name} | {len(sentences)} | {rates} | {found.total() * 1000 / len(sentences):.2f} | {spent:.0f} |")
+        cells.append({"text": name, "sentences": len(sentences), "findings": dict(found)})
+    return cells
 
 
 if __name__ == "__main__":

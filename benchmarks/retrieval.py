@@ -48,12 +48,13 @@ from pinyon.measure import (
     try_variants,
     variants_table,
 )
-from pinyon.measure.base import surroundings
+from pinyon.measure.base import OVERALL, surroundings
 from pinyon.measure.learn import learn_weights
 from pinyon.measure.other_words import in_other_words, scattered
 
 STUDIES = ("ask", "crossvalidate", "rerank", "chunks", "variants")  # of the ranking itself; only when asked for
 ROOT = Path(__file__).resolve().parent.parent
+LIMITS = {"recall@10": 0.74, "recall@50": 0.87}  # LoCoMo, one memory a conversation, default embedder, questions of 1-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,23 @@ def measure(subject: Subject, path: Path | None, command: str) -> list[Report]:
         reports.append(replace(report, command=command))
     print(compare(reports, [f"recall@{k}" for k in subject.ks]))
     print(reports[0].to_markdown(), flush=True)
+    if subject.name == "locomo":
+        print(verdicts(reports[0]), flush=True)
     return reports
+
+
+def verdicts(report: Report) -> str:
+    """Return what the project asks of a report on LoCoMo, what was measured, and whether it is met."""
+    measured = {metric.name: metric.value for metric in report.metrics if metric.group == OVERALL}
+    rows = [
+        f"| {name} | >= {least:.2f} | {measured[name]:.3f} | {'met' if measured[name] >= least else 'NOT MET'} |"
+        if name in measured
+        else f"| {name} | >= {least:.2f} | - | not measured |"
+        for name, least in LIMITS.items()
+    ]
+    return "\n".join(
+        [f"### Limits: {report.name}", "", "| what | limit | measured | verdict |", "|---|---:|---:|---|", *rows, ""]
+    )
 
 
 def run_crossvalidation(data: Path) -> dict[str, Any]:

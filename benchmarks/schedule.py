@@ -93,8 +93,64 @@ def paragraphs(name: str) -> list[str]:
     return [text for text in found if 60 <= len(text) <= 600 and text[0].isalpha()]
 
 
+class States:
+    """The states of a trace: the promotion rule decides after each question, and its jobs are done at once.
+
+    A prompt holds the memories at hand, so each question uses them all. They have been the same for two sessions.
+
+    Args:
+        world: The memories.
+        clock: Of the trace.
+        most: Memories of average length whose states fit the budget.
+        only_at_hand: Whether the rule looks at the memories at hand alone, so that a state goes with its memory; else
+            it looks at every memory that was ever used, over its horizon of a week.
+    """
+
+    def __init__(self, world: World, clock: FixedClock, most: int, *, only_at_hand: bool) -> None:
+        engine = MemoryEngine()
+        self._world, self._only_at_hand = world, only_at_hand
+        self._heat, self._queue = Heat(engine.usage, clock), Queue(engine.jobs, clock)
+        self._room = int(most * mean(world.tokens)) * SMOLLM.bytes_per_token
+        self._promoter = Promoter(self._queue, SMOLLM, StateRules(price=0.0), Budget(bytes=self._room))
+        self._worker = self._queue.worker({"convert": self._convert, "drop": self._drop}, "bench")
+        self._seen: set[int] = set()
+        self.built: dict[int, Built] = {}
+        self.text_s = self.scheduled_s = 0.0
+
+    def follow(self, at_hand: Sequence[int]) -> None:
+        """Take the memories at hand for one question as read, and let the rule decide."""
+        for row in at_hand:
+            self.text_s += SMOLLM.t_direct * self._world.tokens[row]
+            each = SMOLLM.t_cached if row in self.built else SMOLLM.t_direct
+            self.scheduled_s += each * self._world.tokens[row]
+        self._heat.note(list(at_hand))
+        self._seen |= set(at_hand)
+        rates = self._heat.rates(sorted(at_hand if self._only_at_hand else self._seen))
+        items = [
+            Item(row, cost=Footprint(tokens=self._world.tokens[row]), rate=rate, sessions=2, digest=str(row))
+            for row, rate in rates.items()
+        ]
+        decided = self._promoter.states(items, list(self.built.values()))
+        self._savings = {one.row: one.saving for one in decided if one.verb == "promote"}
+        self._worker.run()
+        if sum(self._world.tokens[row] for row in self.built) * SMOLLM.bytes_per_token > self._room:
+            raise SystemExit("the budget of the states was exceeded")
+
+    def of(self, topic: str) -> int:
+        """Return how many states of a topic are held."""
+        return sum(self._world.topics[row] == topic for row in self.built)
+
+    def _convert(self, task: Task) -> None:
+        row = int(str(task.arguments["row"]))
+        self.built[row] = Built(row, str(row), self._savings[row])
+        self.scheduled_s += SMOLLM.t_build * self._world.tokens[row]
+
+    def _drop(self, task: Task) -> None:
+        self.built.pop(int(str(task.arguments["row"])))
+
+
 def topic_shift(seed: int, policy: str = "value", questions: int = 60, apart_s: float = 20) -> dict[str, Any]:
-    """Ask about one topic, then about another, and see how fast the memories at hand follow.
+    """Ask about one topic, then about another, and see how fast the memories at hand, and their states, follow.
 
     A listener that finds at hand what a question needs searches again after ten seconds only, so that questions which
     come faster than that are followed more slowly.
@@ -114,17 +170,34 @@ def topic_shift(seed: int, policy: str = "value", questions: int = 60, apart_s: 
     working = WorkingSet(Budget(tokens=HAND), POLICIES[policy]())
     listener = Listener(working, search, world.embedder.embed_query, Analyzer().terms, clock)
     searches, shares, needed = 0, [], None
+    states = {name: States(world, clock, HAND, only_at_hand=name == "at hand") for name in ("at hand", "a week")}
+    held: dict[str, list[int]] = {name: [] for name in states}
     for turn in range(2 * questions):
         topic = TOPICS[turn >= questions]
         row = chance.choice([row for row, name in enumerate(world.topics) if name == topic])
         searches += listener.hear(world.question(row)).has_searched
         clock.advance(apart_s)
+        for name, kept in states.items():
+            kept.follow(list(working.rows))
+            held[name].append(kept.of(TOPICS[0]))
         if turn >= questions:
             share = mean(world.topics[r] == TOPICS[1] for r in working.rows) if working.rows else 0.0
             shares.append(share)
             if share >= 0.8 and needed is None:
                 needed = turn - questions + 1
-    return {"share_after_8": shares[7], "questions_to_80": needed, "searches": searches, "held": len(working.rows)}
+    of_states = {
+        name: {
+            "topic_1_before": held[name][questions - 1],
+            "topic_1_after_8": held[name][questions + 7],
+            "topic_2_at_end": kept.of(TOPICS[1]),
+            "ratio": kept.scheduled_s / kept.text_s,
+        }
+        for name, kept in states.items()
+    }
+    return {
+        "share_after_8": shares[7], "questions_to_80": needed, "searches": searches, "held": len(working.rows),
+        "states": of_states,
+    }  # fmt: skip
 
 
 class ByChance:
@@ -332,7 +405,30 @@ def report_shift(seeds: int) -> tuple[list[str], dict[str, Any]]:
         searches = mean(run["searches"] for run in runs)
         slowest = str(worst) if worst < 99 else "never"
         lines.append(f"| {policy}, {apart_s} s apart | {shares} | {slowest} | {searches:.0f} | {verdict} |")
-    return lines, out
+    return [*lines, "", *report_states(out["value, 20 s"])], out
+
+
+def report_states(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what became of topic 1's states, of the runs of `value` with 20 s between questions."""
+    lines = [f"States of topic 1 in those runs (`value`, 20 s apart); room for {HAND} of average length", ""]
+    lines += [
+        "| the rule looks at | held before the shift | after 8 questions | of topic 2 at the end | seconds / text only"
+        " | limit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("at hand", "a week"):
+        found = [run["states"][name] for run in runs]
+        before, after, others = (
+            f"{mean(one[key] for one in found):.1f}" for key in ("topic_1_before", "topic_1_after_8", "topic_2_at_end")
+        )
+        limit = ""
+        if name == "at hand":
+            is_met = all(one["topic_1_after_8"] <= 0.2 * one["topic_1_before"] for one in found)
+            limit = f"≤ 20 % of before, each run: {'met' if is_met else 'MISSED'}"
+        ratio = interval([one["ratio"] for one in found])
+        what = "the memories at hand" if name == "at hand" else "every memory, over a week"
+        lines.append(f"| {what} | {before} | {after} | {others} | {ratio} | {limit} |")
+    return lines
 
 
 def report_zipf(seeds: int) -> tuple[list[str], dict[str, Any]]:

@@ -57,7 +57,7 @@ class Run:
     questions: int
     header: dict[str, Any]
     cells: dict[str, dict[str, Any]] = field(default_factory=dict)
-    environment: dict[str, str] | None = None  # of the subjects; None is that of this process
+    environment: dict[str, str] | None = None  # of the subjects; None is that of this process, with compiled files
 
     def save(self) -> None:
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +75,9 @@ class Run:
         start = time.perf_counter()
         print(f"{key} ...", end=" ", file=sys.stderr, flush=True)
         try:
+            environment = _compiling(self.environment)
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=self.timeout_s, check=False, env=self.environment
+                command, capture_output=True, text=True, timeout=self.timeout_s, check=False, env=environment
             )
             lines = done.stdout.strip().splitlines()
             if done.returncode == 0 and lines:
@@ -231,6 +232,12 @@ def _kept(options: argparse.Namespace, header: dict[str, Any]) -> dict[str, dict
     return {
         key: cell for key, cell in cells.items() if not key.startswith("pinyon") or cell["commit"] == header["commit"]
     }
+
+
+def _compiling(environment: dict[str, str] | None) -> dict[str, str]:
+    """Return an environment in which Python keeps what it has compiled, as it does where nobody forbids it."""
+    given = os.environ if environment is None else environment
+    return {name: value for name, value in given.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _parse() -> argparse.Namespace:

@@ -28,7 +28,7 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     return made
 
 
-def tiny(*, layers: int = 3, seed: int = 0, words: Any = None, vocabulary: int = 200) -> Backbone:
+def tiny(*, layers: int = 3, seed: int = 0, words: Any = None, vocabulary: int = 200, limit: int = 4096) -> Backbone:
     """Return a random model of 4 query heads and 2 key/value heads of width 16."""
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -38,7 +38,7 @@ def tiny(*, layers: int = 3, seed: int = 0, words: Any = None, vocabulary: int =
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=4096,
+        max_position_embeddings=limit,
         bos_token_id=None,
         eos_token_id=None,
         initializer_range=0.2,  # so that attention is not flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pinyon import Memory, Note
-from pinyon.errors import ModelError, PinyonError
+from pinyon import Conversation, Document, Memory, Note, Turn
+from pinyon.errors import BadInput, ModelError, PinyonError
 from pinyon.models import CallableEmbedder
+from pinyon.testing import ScriptedModel
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -174,3 +176,75 @@ def test_one_bad_thing_among_many_writes_none_of_its_batch() -> None:
     with pytest.raises(PinyonError):
         memory.add_many([Note("good"), Note("")])
     assert memory.stats().cubes == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m, id: m.add_many(["a"]), "thing 0 is a str and no experience"),
+        (lambda m, id: m.add_many([Note("a"), {"a": 1}]), "thing 1 is a dict"),
+        (lambda m, id: m.add_many("abc"), "many experiences are expected, not a str"),
+        (lambda m, id: m.add_many(3), "many experiences are expected, not a int"),
+        (lambda m, id: m.add("x", tags=[1]), "the name of a tag"),
+        (lambda m, id: m.add("x", tags=3), "tags are a list of texts, not 3"),
+        (lambda m, id: m.add("x", tags={"a": 1}), "tags are a list of texts"),
+        (lambda m, id: m.add(Note("x", tags=3)), "tags are a list of texts, not 3"),
+        (lambda m, id: m.update(id, tags=[None]), "the name of a tag"),
+        (lambda m, id: m.update(id, text=3), "the new text is a int"),
+        (lambda m, id: m.list(cursor=3), "3 is no cursor"),
+        (lambda m, id: m.list(cursor="x"), "'x' is no cursor"),
+        (lambda m, id: m.list(limit="a"), "a page of 'a' cubes"),
+        (lambda m, id: m.list(limit=2.5), "a page of 2.5 cubes"),
+        (lambda m, id: m.ask("otter", generator=3), "a int writes no answers"),
+        (lambda m, id: m.ask("otter", generator="foo"), "unknown generator 'foo', expected one of: .*local:<model>"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_sentence(call: Callable[[Memory, str], object], words: str) -> None:
+    memory = Memory.open(":memory:")
+    id = memory.add("The otter sleeps.").cubes[0].id
+    with pytest.raises(BadInput, match=words) as caught:
+        call(memory, id)
+    assert "\n" not in caught.value.message
+    assert memory.stats().cubes == 1
+    assert memory.get(id).version == 1
+
+
+def test_a_single_text_is_one_tag_everywhere() -> None:
+    memory = Memory.open(":memory:")
+    talk = Conversation((Turn("four"),), tags="xyz")  # type: ignore[arg-type]
+    for thing in (Note("two", tags="xyz"), Document("three", source="s", tags="xyz"), talk):  # type: ignore[arg-type]
+        assert memory.add(thing).cubes[0].header.tags == ("xyz",)
+    cube = memory.add("one", tags="xyz").cubes[0]
+    assert cube.header.tags == ("xyz",)
+    assert memory.update(cube.id, tags="abc").header.tags == ("abc",)
+
+
+def test_a_generator_that_writes_no_text_is_an_error_of_the_model() -> None:
+    class Silent:
+        name = "silent"
+
+        def generate(self, messages: object, *, max_tokens: int = 512) -> None: ...
+
+    memory = Memory.open(":memory:")
+    memory.add("The otter sleeps.")
+    with pytest.raises(ModelError, match="the generator 'silent' returned a NoneType where text was expected"):
+        memory.ask("otter", generator=Silent())  # type: ignore[arg-type]
+
+
+def test_a_generator_may_be_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def named(spec: str, *, api_key: str | None) -> ScriptedModel:
+        asked.append((spec, api_key))
+        return ScriptedModel(["It sleeps [1]."] * 2)
+
+    monkeypatch.setattr("pinyon.models.generator_from", named)
+    monkeypatch.setenv("OPENAI_API_KEY", "mine")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "theirs")
+    monkeypatch.delenv("PINYON_API_KEY", raising=False)
+    memory = Memory.open(":memory:")
+    memory.add("The otter sleeps.")
+    for _ in range(2):
+        assert memory.ask("otter", generator="openai:m@http://h/v1").citations
+    memory.ask("otter", generator="anthropic:m")
+    assert asked == [("openai:m@http://h/v1", "mine"), ("anthropic:m", "theirs")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pinyon import Conversation, Memory, Turn
+from pinyon import Conversation, Memory, Rights, Turn
 from pinyon.core.clock import instant
 from pinyon.errors import BadInput
 
@@ -85,3 +85,55 @@ def test_a_frozen_fact_is_not_closed() -> None:
         memory.freeze(old)
         fact(memory, "Eve", "2024-05-01")
         assert memory.get(old).header.life.superseded_by is None
+
+
+def held(memory: Memory, moment: str, **who: str) -> list[str]:
+    found = memory.search("Bob Eve Tom Kim", where={"valid_at": moment}, **who).hits  # type: ignore[arg-type]
+    listed = memory.list(where={"valid_at": moment}, **who).cubes  # type: ignore[arg-type]
+    assert {hit.cube.id for hit in found} <= {cube.id for cube in listed}
+    return sorted(cube.text for cube in listed)
+
+
+def test_a_late_fact_ends_where_the_next_one_began_though_that_was_superseded() -> None:
+    with Memory.open(":memory:") as memory:
+        bob, eve = fact(memory, "Bob", "2020-01-01"), fact(memory, "Eve", "2022-01-01")
+        kim, tom = fact(memory, "Kim", "2018-01-01"), fact(memory, "Tom", "2021-01-01")
+        spans = {}
+        for id in (kim, bob, tom, eve):
+            life = memory.get(id).header.life
+            spans[id] = (life.superseded_by, None if life.valid_to is None else life.valid_to.year)
+        assert spans == {kim: (bob, 2020), bob: (tom, 2021), tom: (eve, 2022), eve: (None, None)}
+        years = {year: held(memory, f"{year}-06-01") for year in (2017, 2018, 2020, 2021, 2023)}
+        assert years == {2017: [], 2018: ["Kim"], 2020: ["Bob"], 2021: ["Tom"], 2023: ["Eve"]}
+
+
+def test_what_was_put_away_by_hand_neither_ends_a_fact_nor_holds() -> None:
+    with Memory.open(":memory:") as memory:
+        bob = fact(memory, "Bob", "2020-01-01")
+        memory.archive(bob)
+        kim = fact(memory, "Kim", "2018-01-01")
+        assert memory.get(kim).header.life.superseded_by is None
+        assert held(memory, "2021-01-01") == ["Kim"]
+
+
+def test_a_private_word_hides_no_shared_one() -> None:
+    with Memory.open(":memory:") as memory:
+        shared = fact(memory, "Bob", "2020-01-01")
+        private = fact(memory.at(user="ann"), "Eve", "2021-01-01")
+        assert memory.get(shared).header.life.superseded_by is None
+        later = fact(memory, "Tom", "2022-01-01")
+        assert memory.get(shared).header.life.superseded_by == later
+        assert memory.get(private, user="ann").header.life.superseded_by is None  # not the caller's to change
+        assert held(memory, "2020-06-01") == ["Bob"]
+        assert held(memory, "2021-06-01") == ["Bob"]
+
+
+def test_a_fact_for_fewer_readers_hides_none_that_more_may_read() -> None:
+    with Memory.open(":memory:", user="ann") as memory:
+        said = {"subject": "Ann", "attribute": "boss"}
+        rights = Rights(read=("user:bob",))
+        old = memory.add("Bob", time="2020-01-01", metadata=said, rights=rights).cubes[0].id
+        fact(memory, "Eve", "2021-01-01")
+        assert memory.get(old).header.life.superseded_by is None
+        new = memory.add("Tom", time="2022-01-01", metadata=said, rights=rights).cubes[0].id
+        assert memory.get(old).header.life.superseded_by == new

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinyon import Memory
+from pinyon.errors import BadInput
+from pinyon.govern import RedactionRule
 from pinyon.importing import (
     Importer,
     export,
@@ -222,3 +224,27 @@ def test_an_archive_goes_into_another_space(memory: Memory, tmp_path: Path) -> N
     moved = Rescope(into_space="copy")
     assert import_archive(memory, tmp_path / "a.pinyon", rescope=moved, user="ann").created == 1
     assert [cube.text for cube in memory.iterate(user="ann", space="copy")] == ["one"]
+
+
+def test_an_archive_is_redacted_as_what_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "a.pinyon"
+    source = Memory.open(":memory:")
+    cube = source.add("from ann@example.com").cubes[0]
+    source.update(cube.id, text="nothing now")
+    source.update(cube.id, text="again from bob@example.com, with 4111 1111 1111 1111")
+    source.add("harmless")
+    export(source, path)
+    target = Memory.open(":memory:")
+    target.rights.redact([RedactionRule("email", "block")])
+    with pytest.raises(BadInput, match="email"):
+        import_archive(target, path)
+    assert target.list().cubes == ()
+    target.rights.redact([RedactionRule("email", "mask"), RedactionRule("card", "tag")])
+    assert import_archive(target, path).created == 2
+    assert target.get(cube.id).text == "again from [email], with 4111 1111 1111 1111"
+    assert target.get(cube.id).header.rights.sensitivity == ("card",)
+    texts = [version.cube.text for version in target.history(cube.id) if version.cube is not None]
+    assert texts == ["from [email]", "nothing now", "again from [email], with 4111 1111 1111 1111"]
+    assert target.verify().problems == ()
+    assert import_archive(target, path).unchanged == 2
+    assert not any("example.com" in cube.text for cube in target.iterate())

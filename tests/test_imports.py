@@ -15,14 +15,16 @@ import pinyon
 
 ROOT = Path(pinyon.__file__).parent
 LEVELS = {
-    "errors": -2, "extras": -1, "files": -1,
+    "errors": -2, "extras": -1, "files": -1, "lazy": -1,
     "core": 0,
     "store": 1, "index": 1, "models": 1, "nets": 1, "sources": 1,
     "train": 2,
     "govern": 3, "schedule": 3, "text": 3, "state": 3, "weights": 3,
     "memory": 4, "recipes": 4, "searching": 4, "intake": 4, "importing": 4, "results": 4, "settings": 4, "aio": 4,
-    "testing": 4, "parts": 4, "reading": 4, "writing": 4, "keeping": 4, "rights_desk": 4, "timeline": 4, "claims": 4,
+    "testing": 4, "parts": 4, "reading": 4, "writing": 4, "keeping": 4, "erasing": 4, "rights_desk": 4, "timeline": 4,
+    "claims": 4,
     "rooms": 4, "past": 4, "branching": 4, "verifying": 4, "states": 4, "converting": 4, "promoting": 4, "attaching": 4,
+    "places": 4, "reach": 4, "prompts": 4, "configuring": 4, "following": 4, "judging": 4, "talking": 4,
     "measure": 5, "serve": 6,
     "__main__": 7,
 }  # fmt: skip
@@ -101,6 +103,33 @@ def test_a_whole_use_loads_nothing_heavy(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+NOT_NEEDED = (
+    "numpy.ma", "concurrent.futures.process", "multiprocessing", "pyexpat", "zipfile", "pinyon.sources",
+    "pinyon.branching", "pinyon.past", "pinyon.rights_desk", "pinyon.rooms", "pinyon.verifying",
+    "pinyon.store.archive", "pinyon.store.encrypted", "pinyon.store.inmemory", "pinyon.store.vault",
+    "pinyon.govern.conflict", "pinyon.govern.forgetting", "pinyon.govern.redact", "pinyon.govern.retention",
+    "pinyon.schedule.lifecycle", "pinyon.schedule.listen", "pinyon.text.hema", "pinyon.text.summarize",
+)  # fmt: skip
+MOST_MODULES = {"search": 150, "recall": 150, "add": 150}  # of pinyon, command line included
+NEEDED_BY = {"add": {"pinyon.govern.conflict"}}
+
+
+@pytest.mark.parametrize("verb", sorted(MOST_MODULES))
+def test_a_command_imports_what_it_needs(verb: str, tmp_path: Path) -> None:
+    with pinyon.Memory.open(tmp_path / "m.db") as memory:
+        memory.add("The key hangs behind the blue door.")
+    script = (
+        "import sys\nfrom pinyon.serve.cli import main\n"
+        f"try: main(['--path', {str(tmp_path / 'm.db')!r}, {verb!r}, 'blue key'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split("\n")[-2].split())
+    assert loaded & set(NOT_NEEDED) - NEEDED_BY.get(verb, set()) == set()
+    assert len([name for name in loaded if name.split(".")[0] == "pinyon"]) <= MOST_MODULES[verb]
 
 
 def test_the_package_exports_what_it_says() -> None:

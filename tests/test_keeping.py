@@ -9,7 +9,7 @@ import pytest
 
 from pinyon import Memory, Where
 from pinyon.errors import BadInput, Conflict, Denied, NotFound
-from pinyon.govern import Rule, search_bytes
+from pinyon.govern import RedactionRule, Rule, search_bytes
 from pinyon.schedule import LifecycleConfig, Task
 from pinyon.testing import FixedClock
 
@@ -83,12 +83,14 @@ def test_a_sweep_archives_expires_and_forgets_and_pins_stay() -> None:
         assert memory.sweep(dry_run=True).moves
         memory.sweep()
         assert memory.get(idle.id).header.life.state == "archived"
-        assert memory.get(short.id).header.life.state == "expired"
+        (*_, last) = memory.history(short.id)
+        assert last.cube is not None
+        assert last.cube.header.life.state == "expired"
         assert memory.get(used.id).header.life.state in ("generated", "activated")
         clock.advance(31 * DAY)
         memory.sweep()
         with pytest.raises(NotFound):
-            memory.get(short.id)
+            memory.history(short.id)
         assert memory.get(pinned.id).header.life.state in ("generated", "activated")
         assert not memory.sweep().moves
 
@@ -190,3 +192,99 @@ def test_a_branch_is_a_space_of_its_own_until_it_is_merged() -> None:
         merged = memory.merge_branch("draft")
         assert [c.id for c in merged.updated] == [cube.id]
         assert memory.get(cube.id).text == "tea at five"
+
+
+def test_the_time_of_a_frozen_memory_stands_still() -> None:
+    clock = FixedClock("2024-05-01")
+    memory = Memory.open(":memory:", clock=clock)
+    cube = memory.add("hold the giraffe", expires=clock.now() + timedelta(seconds=5)).cubes[0]
+    memory.freeze(cube.id)
+    clock.advance(3600)
+    memory.sweep()
+    assert [hit.cube.id for hit in memory.search("giraffe").hits] == [cube.id]
+    assert [each.id for each in memory.list().cubes] == [cube.id]
+    memory.thaw(cube.id)
+    assert memory.search("giraffe").hits == ()
+    assert [move.after for move in memory.sweep().moves] == ["expired"]
+
+
+def test_what_has_expired_is_not_given_and_not_changed_swept_or_not() -> None:
+    clock = FixedClock("2024-05-01")
+    memory = Memory.open(":memory:", clock=clock)
+    cube = memory.add("temporary", expires=clock.now() + timedelta(seconds=5)).cubes[0]
+    assert memory.get(cube.id).text == "temporary"
+    clock.advance(10)
+    for _ in range(2):
+        with pytest.raises(NotFound, match="has expired"):
+            memory.get(cube.id)
+        with pytest.raises(Conflict, match="has expired"):
+            memory.update(cube.id, text="for ever")
+        memory.sweep()
+    assert [version.op for version in memory.history(cube.id)] == ["create", "state"]
+    assert memory.as_of(clock.now() - timedelta(seconds=8)).get(cube.id).text == "temporary"
+
+
+def test_a_rule_that_drops_everything_at_once_is_refused() -> None:
+    memory = Memory.open(":memory:")
+    for action in ("forget", "expire"):
+        with pytest.raises(BadInput, match="every memory at once"):
+            memory.retain([Rule("all", action=action)])  # type: ignore[arg-type]
+    rules = [Rule("a", spaces=("x",), action="forget"), Rule("b", max_age=timedelta(days=1), action="forget")]
+    assert memory.retain([*rules, Rule("c"), Rule("d", action="forget", hold=True)])[0].name == "a"
+
+
+def test_jobs_are_cancelled_by_administrators_once_there_is_one() -> None:
+    memory = Memory.open(":memory:")
+    number = memory.jobs.add("embed").id
+    memory.rights.role("admin", add=["user:root"])
+    for change in (memory.cancel_job, memory.requeue_job):
+        with pytest.raises(Denied):
+            change(number, user="eve")
+    memory.cancel_job(number, user="root")
+    assert memory.jobs.counts()["cancelled"] == 1
+
+
+def test_the_audit_says_which_verb_was_refused_and_which_rule_allowed(tmp_path: Path) -> None:
+    memory = Memory.open(":memory:", audit="changes")
+    ann, bob = memory.at(user="ann"), memory.at(user="bob")
+    cube = ann.add("the plan").cubes[0]
+    ann.rights.grant(cube.id, write=["user:eve"])
+    for verb in (lambda: bob.update(cube.id, text="x"), lambda: bob.archive(cube.id), lambda: bob.history(cube.id)):
+        with pytest.raises(NotFound):
+            verb()
+    memory.rights.grant(cube.id, read=["user:eve"], user="ann")
+    memory.update(cube.id, text="the new plan", user="eve")
+    ann.freeze(cube.id)
+    for verb in (lambda: ann.archive(cube.id), lambda: ann.pin(cube.id)):
+        with pytest.raises(Conflict):
+            verb()
+    with pytest.raises(Denied):
+        ann.forget([cube.id])
+    lines = [entry.line for entry in memory.audit()]
+    assert {line.cube for line in lines} == {cube.id}
+    assert [(line.action, line.allowed, line.rule, line.actor.user) for line in lines] == [
+        ("add", True, "owner", "ann"),
+        ("share", True, "owner", "ann"),
+        ("update", False, "default", "bob"),
+        ("archive", False, "default", "bob"),
+        ("history", False, "default", "bob"),
+        ("share", True, "owner", "ann"),
+        ("update", True, "cube", "eve"),
+        ("freeze", True, "owner", "ann"),
+        ("archive", False, "frozen", "ann"),
+        ("pin", False, "frozen", "ann"),
+        ("forget", False, "frozen", "ann"),
+    ]
+
+
+def test_what_is_merged_is_redacted_as_what_is_added() -> None:
+    memory = Memory.open(":memory:")
+    ids = [memory.add(text).cubes[0].id for text in ("one", "two")]
+    memory.rights.redact([RedactionRule("card", "mask"), RedactionRule("email", "tag"), RedactionRule("ip", "block")])
+    with pytest.raises(BadInput):
+        memory.merge(ids, "from 203.0.113.7")
+    merged = memory.merge(ids, "4111 1111 1111 1111 of ann@example.com")
+    assert merged.text == "[card] of ann@example.com"
+    assert merged.header.rights.sensitivity == ("email",)
+    memory.archive(merged.id, why="the card 4111 1111 1111 1111 is blocked")
+    assert "4111" not in str([line.detail for line in memory.log()])

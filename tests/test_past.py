@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from past_worlds import ANN, BOB, NOW, World
 
+from pinyon import Memory
 from pinyon.core.access import Access, Policy, SpaceRights
 from pinyon.core.cube import Cube
 from pinyon.core.header import Header, Life, Lineage, Parent, Rights
@@ -21,6 +22,7 @@ from pinyon.core.where import EVERY_STATE, LIVE_STATES, View, Where
 from pinyon.errors import BadInput, Conflict, Denied, NotFound
 from pinyon.past import as_of_view, diff, instant_seq, log, rollback, undo
 from pinyon.store import Engine, MemoryEngine, SqliteEngine
+from pinyon.testing import FixedClock
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -317,3 +319,43 @@ def test_nobody_undoes_what_somebody_else_did(world: World) -> None:
         undo(world.store, view=world.view(), actor=ANN, now=world.now())
     with pytest.raises(BadInput, match="steps"):
         undo(world.store, view=world.view(), actor=ANN, now=world.now(), steps=0)
+
+
+def test_an_earlier_time_finds_what_expired_since_swept_or_not() -> None:
+    clock = FixedClock("2024-05-01")
+    memory = Memory.open(":memory:", clock=clock)
+    memory.add("temporary zebra", expires=clock.now() + timedelta(seconds=60))
+    clock.advance(10)
+    middle = clock.now()
+    clock.advance(100)
+    over = clock.now()
+    for _ in range(2):
+        then = memory.as_of(middle)
+        assert [hit.cube.text for hit in then.search("zebra").hits] == ["temporary zebra"]
+        assert [cube.text for cube in then.list().cubes] == ["temporary zebra"]
+        assert "zebra" in then.recall("zebra").text
+        for later in (memory, memory.as_of(over)):
+            assert later.search("zebra").hits == ()
+            assert later.list().cubes == ()
+        memory.sweep()
+    assert [cube.text for cube in memory.diff(middle).gone] == ["temporary zebra"]
+
+
+def test_undoing_says_why_something_stays_and_passes_over_no_rule() -> None:
+    clock = FixedClock("2024-05-01")
+    memory = Memory.open(":memory:", clock=clock, user="ann")
+    cube = memory.add("a note").cubes[0]
+    clock.advance(1)
+    memory.freeze(cube.id)
+    memory.at(user="bob").add("not Ann's", space="other")
+    undone = memory.undo()
+    assert (undone.kept, undone.reasons) == ((cube.id,), ("is frozen",))
+    memory.thaw(cube.id)
+    clock.advance(1)
+    memory.rights.grant(read=["user:bob"], space="ward")
+    with pytest.raises(BadInput, match="rules were changed"):
+        memory.undo()
+    assert memory.get(cube.id).header.life.state == "generated"
+    clock.advance(1)
+    memory.update(cube.id, text="another")
+    assert [each.text for each in memory.undo().cubes] == ["a note"]

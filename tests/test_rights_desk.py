@@ -9,6 +9,7 @@ import pytest
 
 from pinyon import Memory, Rights, Scope
 from pinyon.core.access import policy_from_json, policy_to_json
+from pinyon.core.cube import Cube
 from pinyon.errors import BadInput, Denied, NotFound
 from pinyon.govern import RedactionRule
 from pinyon.govern.rights import check_owner
@@ -221,3 +222,87 @@ def test_nothing_redacted_reaches_text_names_or_sources(memory: Memory) -> None:
     assert updated.text == "now [email]"
     memory.rights.redact([])
     assert memory.add("eve@example.com").cubes[0].text == "eve@example.com"
+
+
+def derived(memory: Memory) -> tuple[str, str]:
+    """Return the ids of something Ann said, and of what Bob made of it."""
+    rights = Rights(read=("user:bob",), sensitivity=("health",))
+    source = memory.add("Ann takes insulin.", user="ann", rights=rights).cubes[0]
+    made = memory.add("Summary: insulin.", user="bob", derived_from=[source.id]).cubes[0]
+    return source.id, made.id
+
+
+def test_what_was_made_of_others_never_gets_more_rights_than_these(memory: Memory) -> None:
+    _, made = derived(memory)
+    bob = memory.at(user="bob")
+    for change in (
+        lambda: bob.rights.grant(made, read=["*"]),
+        lambda: bob.rights.grant(made, share=["user:eve"]),
+        lambda: bob.rights.revoke(made, labels=["health"]),
+    ):
+        with pytest.raises(Denied, match="made of others"):
+            change()
+    assert bob.get(made).version == 1
+    kept = bob.rights.grant(made, deny=["user:eve"], labels=["secret"])
+    assert isinstance(kept, Cube)
+    assert kept.header.rights.sensitivity == ("health", "secret")
+    assert texts(memory, user="eve") == []
+
+
+def test_what_a_source_loses_is_lost_by_what_was_made_of_it(memory: Memory) -> None:
+    source, made = derived(memory)
+    ann = memory.at(user="ann")
+    more = ann.add("Plan: insulin at noon.", derived_from=[source]).cubes[0].id
+    most = ann.add("Plan of the plan.", derived_from=[more]).cubes[0].id
+    assert len(texts(memory, user="bob")) == 4
+    ann.rights.grant(source, labels=["legal"])
+    ann.update(source, expires="2024-06-01")
+    for id in (more, most):
+        header = ann.get(id).header
+        assert header.rights.sensitivity == ("health", "legal")
+        assert header.life.expires == datetime(2024, 6, 1, tzinfo=UTC)
+    ann.rights.revoke(source, read=["user:bob"])
+    assert texts(memory, user="bob") == []  # not even what Bob made of it
+    with pytest.raises(NotFound):
+        memory.at(user="bob").get(made)
+    ann.rights.grant(source, read=["user:bob"])
+    assert texts(memory, user="bob") == ["Ann takes insulin.", "Summary: insulin."]  # what was cut stays cut
+
+
+def test_a_frozen_summary_closes_with_its_source_and_ends_when_it_is_thawed(memory: Memory) -> None:
+    source, _ = derived(memory)
+    ann = memory.at(user="ann")
+    plan = ann.add("Plan: insulin at noon.", derived_from=[source]).cubes[0].id
+    ann.freeze(plan)
+    ann.rights.revoke(source, read=["user:bob"])
+    ann.update(source, expires="2024-06-01")
+    assert texts(memory, user="bob") == []
+    assert ann.get(plan).header.life.expires is None
+    assert ann.thaw(plan).header.life.expires == datetime(2024, 6, 1, tzinfo=UTC)
+
+
+def test_going_back_brings_no_right_back_that_a_source_has_lost(memory: Memory) -> None:
+    source, _ = derived(memory)
+    ann = memory.at(user="ann")
+    plan = ann.add("Plan: insulin at noon.", derived_from=[source]).cubes[0].id
+    ann.rights.revoke(source, read=["user:bob"])
+    assert ann.rollback(plan, 1).header.rights.read == ()
+    assert texts(memory, user="bob") == []
+
+
+def test_rights_that_exclude_each_other_close_what_was_made_of_both(memory: Memory) -> None:
+    one = memory.add("one", rights=Rights(purposes=("care",)), purpose="care").cubes[0]
+    two = memory.add("two").cubes[0]
+    both = memory.add("both", derived_from=[one.id, two.id], purpose="care").cubes[0]
+    assert memory.get(both.id, purpose="care").header.rights.purposes == ("care",)
+    memory.rights.grant(two.id, purposes=["billing"])
+    for purpose in ("care", "billing"):
+        with pytest.raises(NotFound):
+            memory.get(both.id, purpose=purpose)
+
+
+def test_whose_rights_to_a_memory_were_changed_is_told(memory: Memory) -> None:
+    cube = memory.add("the plan", user="ann").cubes[0]
+    memory.rights.grant(cube.id, read=["user:bob"], user="ann")
+    (change,) = memory.rule_changes()
+    assert (change.cube, change.actor.user) == (cube.id, "ann")

@@ -16,6 +16,21 @@ def test_without_anything_the_memory_lies_in_the_folder_of_user_data(tmp_path: P
     assert (settings.space, settings.user, settings.durability) == ("main", None, "full")
 
 
+def test_what_is_made_of_models_rests_in_the_cache_unless_said_otherwise(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    assert load_settings(home, folder=tmp_path).model_cache == str(tmp_path / ".cache" / "pinyon-models")
+    (tmp_path / "config.toml").write_text('model_cache = "/models"\n')
+    assert load_settings(home, folder=tmp_path).model_cache == "/models"
+    assert load_settings(home | {"PINYON_MODEL_CACHE": "/mine"}, folder=tmp_path).model_cache == "/mine"
+
+
+def test_the_model_of_states_is_a_setting(tmp_path: Path) -> None:
+    assert load_settings({}, folder=tmp_path).backbone is None
+    (tmp_path / "config.toml").write_text('backbone = "smollm2"')
+    assert load_settings({}, folder=tmp_path).backbone == "smollm2"
+    assert load_settings({"PINYON_BACKBONE": "there@cuda"}, folder=tmp_path).backbone == "there@cuda"
+
+
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('user = "ann"\nspace = "home"\n')
     settings = load_settings({"HOME": str(tmp_path), "PINYON_USER": "bob"}, folder=tmp_path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pinyon import Memory
 from pinyon.errors import BadInput, ModelError
 from pinyon.models import Embedder, Generator, Message, TokenCounter
-from pinyon.testing import FixedClock, HashEmbedder, ScriptedModel, WordCounter
+from pinyon.testing import FixedClock, HashEmbedder, ScriptedModel, WordCounter, small_model
 
 
 def test_each_double_fulfils_its_protocol() -> None:
@@ -66,3 +68,12 @@ def test_a_memory_runs_on_doubles_alone() -> None:
         answer = memory.ask("Where are the bees?", generator=model)
     assert answer.citations[0].hit.cube.created.isoformat() == "2024-05-01T00:00:00+00:00"
     assert "bees behind the old mill" in model.asked[0][-1].content
+
+
+def test_the_small_model_rests_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loading = pytest.importorskip("pinyon.models._loading")
+    monkeypatch.setattr(loading, "small_model_file", lambda: Path("small.gguf"))
+    monkeypatch.setattr(loading, "converted", lambda file, folder: folder / file.stem)
+    monkeypatch.setenv("PINYON_MODEL_CACHE", str(tmp_path / "kept"))
+    assert small_model() == tmp_path / "kept" / "small"
+    assert small_model(tmp_path) == tmp_path / "small"

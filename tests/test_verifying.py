@@ -102,6 +102,10 @@ def test_a_sound_store_has_no_problem(make: Callable[[], Engine] | None, path: P
         ("DELETE FROM facets WHERE row = 9", "derived", "cube", "its filters do not say"),
         ("DELETE FROM parents WHERE row = 9", "derived", "cube", "its parents are not"),
         ("UPDATE meta SET value = '{\"closed\":true}' WHERE key = 'policy'", "damage", "rules", "the rules under"),
+        ("INSERT INTO meta VALUES ('retention:acme', '[]')", "damage", "rules", "'retention:acme' are in no entry"),
+        ("INSERT INTO meta VALUES ('redaction', '[]')", "damage", "rules", "'redaction' are in no entry"),
+        ("DELETE FROM events WHERE seq = 35", "damage", "journal", "lacks entry 35, in which something"),
+        ("DELETE FROM events WHERE seq >= 34", "damage", "journal", "lacks entry 35, in which something"),
     ],
 )  # fmt: skip
 def test_what_was_changed_behind_the_back_is_named(

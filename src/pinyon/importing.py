@@ -14,10 +14,13 @@ from threading import Event
 from typing import Unpack
 
 from .core.access import Access
-from .core.cube import Cube, check_metadata
+from .core.clock import SystemClock
+from .core.cube import Cube, Draft, check_metadata
 from .core.experience import Experience
+from .core.scope import DEFAULT_SPACE, Scope
 from .core.where import EVERY_STATE, LIVE_STATES
 from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource
+from .govern.rights import check_keeper
 from .memory import Filters, Memory, Who, engine_at, where_of
 from .results import Imported, SourceResult
 from .sources import Limits, Skipped, find, read_bytes, watch
@@ -35,6 +38,7 @@ from .store import (
 )
 from .store import import_archive as take_archive
 from .store.migrate import Migrated, migrate
+from .store.side import AuditLine
 
 __all__ = [
     "Importer",
@@ -62,11 +66,14 @@ class Importer:
         tags: Labels for everything.
         metadata: JSON object for everything.
         limits: Bounds on what a source may unpack to.
+        rescope: Into which spaces the memories of archives go and whose they become; with it nothing but archives is
+            read.
     """
 
     tags: tuple[str, ...] = ()
     metadata: dict[str, object] | None = None
     limits: Limits = Limits()
+    rescope: Rescope | None = None
 
     def dress(self, experience: Experience) -> Experience:
         """Return an experience with these labels added."""
@@ -121,7 +128,7 @@ def _import_file(memory: Memory, path: Path, importer: Importer, who: Who) -> So
     if data is not None:
         return _import_bytes(memory, data, name, importer, who)
     try:
-        return _import_archive(memory, path, who)
+        return _import_archive(memory, path, importer, who)
     except (BadInput, Damaged, TooNew, Denied) as error:
         return SourceResult(name, "skipped", reason=_sentence(error))
 
@@ -150,6 +157,8 @@ def import_stream(
 
 
 def _import_bytes(memory: Memory, data: bytes, name: str, importer: Importer, who: Who) -> SourceResult:
+    if importer.rescope is not None:
+        return SourceResult(name, "skipped", reason="is no archive, and only archives are given another space or owner")
     digest = hashlib.sha256(data + repr((importer.tags, importer.metadata)).encode()).hexdigest()
     known = memory.source(name, digest, **who)
     if known is not None and known.digest == digest:
@@ -174,8 +183,8 @@ def _sentence(error: PinyonError) -> str:
     return error.message + (f" ({error.hint})" if error.hint else "")
 
 
-def _import_archive(memory: Memory, path: Path, who: Who) -> SourceResult:
-    taken = import_archive(memory, path, **who)
+def _import_archive(memory: Memory, path: Path, importer: Importer, who: Who) -> SourceResult:
+    taken = import_archive(memory, path, rescope=importer.rescope, **who)
     return SourceResult(str(path.resolve()), "added" if taken.created else "unchanged", cubes=taken.created)
 
 
@@ -206,7 +215,7 @@ def import_archive(
     Raises:
         Damaged: It is cut off or was changed; the message names the part.
         TooNew: A later version of pinyon wrote it.
-        BadInput: It holds what no archive holds, or unpacks beyond the limits.
+        BadInput: It holds what no archive holds, or what a rule of redaction blocks, or unpacks beyond the limits.
         Denied: The caller may not write a space of it.
     """
     taken = take_archive(
@@ -218,9 +227,24 @@ def import_archive(
         limits=limits,
         progress=progress,
         with_rules=with_rules,
+        redact=_redacting(memory, who),
     )
     memory.adopt((), **who)  # tells the index's background work
     return taken
+
+
+def _redacting(memory: Memory, who: Who) -> Callable[[Cube], Cube] | None:
+    """Return what makes a cube such that it may be kept here, or None where nothing is ruled."""
+    caller = memory.at(**who).caller
+    redactor = caller.parts.redactor(caller.scope.tenant)
+    if redactor is None:
+        return None
+
+    def redact(cube: Cube) -> Cube:
+        (draft,) = redactor.apply([Draft(cube.payload, cube.header)])
+        return replace(cube, payload=draft.payload, header=draft.header)
+
+    return redact
 
 
 def _access(memory: Memory, who: Who) -> Access:
@@ -301,8 +325,8 @@ def export_everything(
 ) -> Manifest:
     """Write the whole store with its journal and its rules into an archive that `restore` reads.
 
-    For whoever runs the store: rights to memories are not asked; once there is an administrator, administrators alone
-    may.
+    For whoever runs the store: rights to memories are not asked; once there is an administrator or another tenant has
+    rules, administrators of the whole memory alone may.
 
     Args:
         memory: Where from.
@@ -313,9 +337,9 @@ def export_everything(
     Raises:
         BadInput: Something other than an archive lies there, perhaps the memory itself.
         StoreError: It cannot be written.
-        Denied: There is an administrator, and the caller is none.
+        Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
     """
-    memory.caller.check_admin()
+    memory.caller.check_keeper("export")
     _check_target(path)
     return export_all(memory.store.engine, path, created=_now(memory), extras=extras, progress=progress)
 
@@ -336,33 +360,47 @@ def restore(memory: Memory, path: Path, *, limits: ArchiveLimits | None = None, 
         Damaged: It is cut off or was changed; the message names the part.
         BadInput: It holds some memories only.
         Conflict: The store has a history of its own.
-        Denied: There is an administrator, and the caller is none.
+        Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
     """
-    memory.caller.check_admin()
+    memory.caller.check_keeper("import")
     done = restore_archive(memory.store.engine, path, limits=limits, progress=progress)
     memory.adopt(())  # tells the index's background work
     return done
 
 
 def migrate_between(
-    source: str | Path, target: str | Path, progress: Callable[[int, int], None] | None = None
+    source: str | Path,
+    target: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    scope: Scope | None = None,
 ) -> Migrated:
     """Copy a whole memory from one file or server into another one that is empty, and compare every hash.
 
-    For whoever runs the store: nobody's rights are asked. A migration that was cut off goes on where it was; let nobody
+    For whoever runs the store: rights to memories are not asked; once there is an administrator or another tenant has
+    rules, administrators of the whole memory alone may. A migration that was cut off goes on where it was; let nobody
     write meanwhile.
 
     Args:
         source: Path or address of what is copied.
         target: Path or address, empty or the beginning of the source.
         progress: Told the entries of the journal that are there, and that there are.
+        scope: Who migrates; None for nobody in particular.
 
     Raises:
         Conflict: The target holds something else.
         Damaged: The copy is not what the source is.
+        Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
     """
-    with closing(engine_at(source)) as old, closing(engine_at(target)) as new:
-        return migrate(old, new, progress=progress)
+    with closing(engine_at(source)) as old:
+        caller = scope or Scope()
+        try:
+            check_keeper(old, caller)
+        except Denied as error:
+            old.audit.append([AuditLine(SystemClock().now(), caller, "migrate", False, error.rule, DEFAULT_SPACE)])
+            raise
+        with closing(engine_at(target)) as new:
+            return migrate(old, new, progress=progress)
 
 
 def _check_target(path: Path) -> None:

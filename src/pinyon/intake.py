@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from .core.clock import Instant, instant
+from .core.cube import check_tags
 from .core.experience import Conversation, Document, Experience, Note
 from .core.payload import Json
 from .core.scope import Scope
 from .errors import BadInput
-from .sources import messages
 
 __all__ = ["BATCH", "batches", "dressed", "experience_of"]
 
@@ -31,6 +31,8 @@ def experience_of(what: object, scope: Scope) -> Experience:
     if isinstance(what, Mapping):
         what = [what]
     if isinstance(what, Sequence) and not isinstance(what, (bytes, bytearray)):
+        from .sources import messages  # every format of files comes with it
+
         return messages(what, session=scope.session)
     raise BadInput(
         f"a {type(what).__name__} cannot be remembered",
@@ -42,7 +44,7 @@ def dressed(
     experience: Experience, moment: Instant | None, tags: Sequence[str], metadata: Mapping[str, Json]
 ) -> Experience:
     """Return an experience with a time, tags and metadata added; a turn's own time stays."""
-    labels = (*experience.tags, *((tags,) if isinstance(tags, str) else tags))
+    labels = (*check_tags(experience.tags), *check_tags(tags))
     merged = {**experience.metadata, **metadata}
     when = None if moment is None else instant(moment)
     if isinstance(experience, Conversation):
@@ -52,10 +54,23 @@ def dressed(
 
 
 def batches(experiences: Iterable[Experience]) -> Iterator[list[Experience]]:
-    """Group experiences so that each group becomes about a thousand cubes."""
+    """Group experiences so that each group becomes about a thousand cubes.
+
+    Raises:
+        BadInput: They are no collection, or one of them is no experience.
+    """
+    if isinstance(experiences, (str, bytes, Mapping)) or not isinstance(experiences, Iterable):
+        raise BadInput(
+            f"many experiences are expected, not a {type(experiences).__name__}", hint="for one thing there is `add`"
+        )
     batch: list[Experience] = []
     size = 0
-    for experience in experiences:
+    for place, experience in enumerate(experiences):
+        if not isinstance(experience, (Note, Conversation, Document)):
+            raise BadInput(
+                f"thing {place} is a {type(experience).__name__} and no experience",
+                hint="give a Note, a Conversation or a Document; `add` takes texts and messages, one by one",
+            )
         batch.append(experience)
         size += _size(experience)
         if size >= BATCH:

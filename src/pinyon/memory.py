@@ -7,35 +7,42 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack, get_args
+from typing import TYPE_CHECKING, Self, Unpack
 
 from .attaching import Attaching
+from .configuring import conflict_mode, keep_life, kept, level_of
 from .core.clock import Clock, Instant, SystemClock
 from .core.cube import Cube
 from .core.scope import Scope
 from .errors import BadInput
+from .following import Following
 from .govern.audit import Auditor
-from .govern.receipts import Receipt
 from .index import Analyzer, IndexConfig
-from .models import Embedder, StaticTokenCounter, TokenCounter, embedder_from
+from .models import Embedder, StaticEmbedder, StaticTokenCounter, TokenCounter, embedder_from
 from .parts import AuditLevel, Caller, ConflictMode, Parts, Who, secret_of
+from .places import check_whole, file_of, is_server
 from .reading import Filters, where_of
-from .rights_desk import RightsDesk
-from .rooms import Rooms
-from .schedule import Heat, LifecycleConfig
+from .schedule import Heat
 from .searching import Finder
 from .states import StateConfig, StateDesk
-from .store import EncryptedEngine, Engine, Keys, MemoryEngine, Room, SqliteEngine, Store, UserKey, Vault
-from .store.sqlite import Durability
-from .verifying import Problem, Progress, Verified, repair, verify
+from .store import SqliteEngine, Store
+from .talking import Talking
 
 if TYPE_CHECKING:
+    from .govern.conflict import Judge
+    from .govern.receipts import Receipt
+    from .models import Generator
     from .models.backbone import Backbone
+    from .rights_desk import RightsDesk
+    from .schedule import LifecycleConfig, Spreading
+    from .store import Engine, Keys, Room, UserKey
+    from .store.sqlite import Durability
+    from .verifying import Problem, Progress, Verified
 
 __all__ = ["Filters", "Memory", "Who", "engine_at", "is_server", "where_of"]
 
 
-class Memory(Attaching):
+class Memory(Attaching, Following, Talking):
     """A memory: add, search, recall, ask, update, forget.
 
     Safe for use by several threads; several processes may open the same file.
@@ -62,6 +69,7 @@ class Memory(Attaching):
         index: IndexConfig | None = None,
         audit: AuditLevel | None = None,
         conflicts: ConflictMode | None = None,
+        judge: Judge | Generator | str | None = None,
         lifecycle: LifecycleConfig | None = None,
         backbone: Backbone | str | None = None,
         states: StateConfig | None = None,
@@ -87,8 +95,12 @@ class Memory(Attaching):
             conflicts: Whose contradictions are looked for when something is added: ``off``, ``explicit`` (of memories
                 whose metadata say ``subject`` and ``attribute``) or ``rules`` (also of what people say of themselves
                 and of each other); None takes that of the last time, at first ``explicit``.
-            lifecycle: When memories are archived, expire and are forgotten by a sweep; None takes 30 days without use,
-                365 days in the archive, and 30 days more.
+            judge: A model that is asked whether two statements exclude each other: a `Judge`, a generator, or a word
+                that names one as on the command line. It strikes out what the rules claim, and with `conflicts`
+                ``rules`` looks at the five memories nearest to each thing that is added, too; each is one call. Where
+                it fails the rules stand. None asks nobody.
+            lifecycle: When memories are archived, expire and are forgotten by a sweep; None takes that of the last
+                time, at first 30 days without use, 365 days in the archive, and 30 days more.
             backbone: A local model whose states are kept, as `convert` and the job ``state`` use it: a `Backbone`, or
                 "smollm2", a hub id, a folder, a GGUF file, which is loaded when it is first needed.
             states: How states are kept: form, budgets of bytes, when a text is worth one; None takes the usual ones.
@@ -110,27 +122,11 @@ class Memory(Attaching):
             index=index or IndexConfig(),
             audit=audit,
             conflicts=conflicts,
-            lifecycle=lifecycle or LifecycleConfig(),
+            lifecycle=lifecycle,
+            judge=judge,
             states=StateDesk(backbone, states or StateConfig()),
         )
-        if os.fspath(path) == ":memory:":
-            if key is not None:
-                raise BadInput("a memory in memory has no file to encrypt", hint="give a path, or no key")
-            return cls(Caller(make(MemoryEngine(), None))).at(**who)
-        if is_server(path):
-            if key is not None:
-                raise BadInput("a server keeps its own files", hint="encrypt its disk; a key is for a memory in a file")
-            server = _server(os.fspath(path))
-            return cls(Caller(make(server, _cache_of(server)))).at(**who)
-        file = _file_of(path)
-        if key is None:
-            return cls(Caller(make(SqliteEngine(file, durability=durability), _index_of(file)))).at(**who)
-        vault = None if isinstance(key, Keys) else Vault.at(file, key)
-        keys = key if isinstance(key, Keys) else vault.keys  # type: ignore[union-attr]  # one of the two
-        parts = make(EncryptedEngine(file, keys, durability=durability), _index_of(file), keys=keys)
-        if vault is not None:
-            parts.rooms = Rooms(vault, partial(_room, make, durability, parts))
-        return cls(Caller(parts)).at(**who)
+        return cls(Caller(_opened(path, key, durability, make))).at(**who)
 
     def at(self, **who: Unpack[Who]) -> Memory:
         """Return the same memory for another caller or space; it shares everything with this one.
@@ -163,6 +159,8 @@ class Memory(Attaching):
     @property
     def rights(self) -> RightsDesk:
         """Who may do what: groups, roles, spaces, clearances, single memories."""
+        from .rights_desk import RightsDesk
+
         return RightsDesk(self._caller, self._share)
 
     def __enter__(self) -> Self:
@@ -194,14 +192,28 @@ class Memory(Attaching):
 
     # --- upkeep ------------------------------------------------------------------------------------------------
 
-    def catch_up(self, progress: Callable[[int], object] | None = None) -> int:
+    def catch_up(
+        self,
+        progress: Callable[[int], object] | None = None,
+        *,
+        over: Spreading = "here",
+        workers: int | None = None,
+    ) -> int:
         """Embed everything that waits for its vector, now, and return the number of cubes.
 
         Args:
             progress: Told the number of cubes after each batch.
+            over: Where: in this process, in several (``process``), or on the cluster that ``ray`` is connected to. A
+                script that asks for others does so under ``if __name__ == "__main__"``.
+            workers: Processes; None takes as many as there are cores.
+
+        Raises:
+            BadInput: The embedder is an endpoint and cannot be spread.
+            ItemFailed: A worker failed; what was embedded before stays.
+            MissingExtra: `over` is ``ray`` and it is not installed.
         """
         parts = self._caller.check_open()
-        return parts.finder.catch_up(progress)
+        return parts.finder.catch_up(progress, over, workers)
 
     def reindex(self, progress: Callable[[int], object] | None = None) -> int:
         """Throw the index away and build it again from the journal; return the number of cubes in it."""
@@ -209,7 +221,7 @@ class Memory(Attaching):
         return parts.finder.rebuild(progress)
 
     def check(self) -> Sequence[str]:
-        """Return every problem of store and index; an empty list when all is sound."""
+        """Return every problem of store and index, and why vectors are lacking; an empty list when all is sound."""
         parts = self._caller.check_open()
         store = parts.store
         found = list(store.check())
@@ -220,7 +232,8 @@ class Memory(Attaching):
             found = list(parts.finder.problems(row for row, version in live.items() if version))
             if found and store.engine.head().seq != seq:
                 found = []
-        return found
+        trouble = parts.finder.trouble()
+        return [*found, trouble] if trouble else found
 
     def verify(
         self, *, archives: Sequence[Path] = (), receipts: Sequence[Receipt] = (), progress: Progress | None = None
@@ -234,6 +247,8 @@ class Memory(Attaching):
             receipts: Receipts of forgetting to look at, too.
             progress: Told what is looked at, how much is done, and how much there is.
         """
+        from .verifying import verify
+
         parts = self._caller.check_open()
         return verify(
             parts.store,
@@ -253,12 +268,49 @@ class Memory(Attaching):
         Raises:
             BadInput: It says nothing of the kind.
         """
+        from .verifying import repair
+
         parts = self._caller.check_now()
         return repair(problem, store=parts.store, finder=parts.finder)
 
     def _share(self, id: str, change: Callable[[Cube], Cube], caller: Caller) -> Cube:
         caller.check_now()
-        return self._change(id, change, caller, verb="share", action="share")
+        return self._change(id, change, caller, verb="share", action="share", detail={"rights": "changed"})
+
+
+def _opened(
+    path: str | os.PathLike[str], key: UserKey | Keys | None, durability: Durability, make: Callable[..., Parts]
+) -> Parts:
+    """Return the parts of the memory at a place, made there when there is none."""
+    if str(path) == ":memory:":
+        if key is not None:
+            raise BadInput("a memory in memory has no file to encrypt", hint="give a path, or no key")
+        from .store import MemoryEngine
+
+        return make(MemoryEngine(), None)
+    if is_server(path):
+        if key is not None:
+            raise BadInput("a server keeps its own files", hint="encrypt its disk; a key is for a memory in a file")
+        server = _server(str(path))
+        return make(server, _cache_of(server))
+    file = file_of(path)
+    check_whole(file)
+    if key is None:
+        return make(SqliteEngine(file, durability=durability), _index_of(file))
+    return _encrypted(file, key, durability, make)
+
+
+def _encrypted(file: Path, key: UserKey | Keys, durability: Durability, make: Callable[..., Parts]) -> Parts:
+    """Return the parts of an encrypted memory, with its rooms where the user's own key opens it."""
+    from .rooms import Rooms
+    from .store import EncryptedEngine, Keys, Vault
+
+    vault = None if isinstance(key, Keys) else Vault.at(file, key)
+    keys = key if isinstance(key, Keys) else vault.keys  # type: ignore[union-attr]  # one of the two
+    parts = make(EncryptedEngine(file, keys, durability=durability), _index_of(file), keys=keys)
+    if vault is not None:
+        parts.rooms = Rooms(vault, partial(_room, make, durability, parts))
+    return parts
 
 
 def _assembled(
@@ -273,48 +325,53 @@ def _assembled(
     index: IndexConfig,
     audit: AuditLevel | None,
     conflicts: ConflictMode | None,
-    lifecycle: LifecycleConfig,
+    lifecycle: LifecycleConfig | None,
+    judge: Judge | Generator | str | None,
     states: StateDesk,
     keys: Keys | None = None,
     root: Parts | None = None,
 ) -> Parts:
     """Return the parts of a memory over an engine; those of a room share rules and audit with the memory's."""
-    analyzer = Analyzer(_kept(engine, "language", language) or "english")
+    analyzer = Analyzer(kept(engine, "language", language) or "english")
     sealer = None if keys is None else keys.index
-    finder = Finder(engine, _chosen_embedder(engine, embedder, api_key), analyzer, folder, index, sealer)
-    level = _level(_kept(engine, "audit_level", audit))
+    chosen = _chosen_embedder(engine, embedder, api_key)
+    finder = Finder(engine, chosen, analyzer, folder, index, sealer)
+    keep_life(engine, lifecycle)
+    mode = conflict_mode(kept(engine, "conflicts", None if conflicts is None else conflict_mode(conflicts)))
+    level = level_of(kept(engine, "audit_level", None if audit is None else level_of(audit)))
     auditor = (
         Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level) if root is None else root.auditor
     )
     return Parts(
         Store(engine),
         finder,
-        tokens or StaticTokenCounter(),
+        tokens or (chosen.counter if isinstance(chosen, StaticEmbedder) else StaticTokenCounter()),
         clock,
         folder,
         auditor or Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level),
         Heat(engine.usage, clock),
-        lifecycle,
-        conflicts=_conflict_mode(_kept(engine, "conflicts", conflicts)),
+        conflicts=mode if root is None else root.conflicts,
         root=root,
         states=states,
+        judged_by=judge,
     )
 
 
 def _room(make: Callable[..., Parts], durability: Durability, root: Parts, room: Room) -> Parts:
     """Return the parts of a space with a key of its own."""
+    from .store import EncryptedEngine
+
     engine = EncryptedEngine(room.path, room.keys, durability=durability)
     return make(engine, _index_of(room.path), keys=room.keys, root=root)
 
 
 def engine_at(path: str | os.PathLike[str]) -> Engine:
     """Return the store at a path or address, made when it is not there; close it when you are done."""
-    return _server(os.fspath(path)) if is_server(path) else SqliteEngine(_file_of(path))
-
-
-def is_server(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is the address of a database server."""
-    return os.fspath(path).partition("://")[0] in ("postgresql", "postgres")
+    if is_server(path):
+        return _server(str(path))
+    file = file_of(path)
+    check_whole(file)
+    return SqliteEngine(file)
 
 
 def _server(address: str) -> Engine:
@@ -332,22 +389,6 @@ def _index_of(file: Path) -> Path:
     return file.with_name(file.name + ".index")
 
 
-def _file_of(path: str | os.PathLike[str]) -> Path:
-    """Return the file behind a path, a folder or an address."""
-    text = os.fspath(path)
-    scheme, found, rest = text.partition("://")
-    if found:
-        if scheme != "sqlite":
-            raise BadInput(
-                f"there is no store for {scheme!r} addresses", hint="give a path, sqlite:///… or postgresql://…"
-            )
-        text = rest.removeprefix("/")  # three slashes before a relative path, four before an absolute one
-    if not text.strip() or "\x00" in text:
-        raise BadInput(f"{text!r} cannot be a path", hint="give the name of a file")
-    file = Path(text).expanduser()
-    return file / "memory.db" if file.is_dir() or text.endswith(("/", os.sep)) else file
-
-
 def _chosen_embedder(engine: Engine, wanted: Embedder | str | None, api_key: str | None) -> Embedder:
     if wanted is not None and not isinstance(wanted, str):
         return wanted
@@ -356,25 +397,3 @@ def _chosen_embedder(engine: Engine, wanted: Embedder | str | None, api_key: str
     if wanted is not None and not engine.is_read_only and engine.setting("embedder") != wanted:
         engine.set_setting("embedder", wanted)
     return chosen
-
-
-def _level(name: str | None) -> AuditLevel:
-    known: dict[str, AuditLevel] = {level: level for level in get_args(AuditLevel)}
-    if name is not None and name not in known:
-        raise BadInput(f"there is no level {name!r} of the audit", hint=f"use one of {', '.join(known)}")
-    return known[name or "denials"]
-
-
-def _conflict_mode(name: str | None) -> ConflictMode:
-    known: dict[str, ConflictMode] = {mode: mode for mode in get_args(ConflictMode)}
-    if name is not None and name not in known:
-        raise BadInput(f"there is no way {name!r} to look for contradictions", hint=f"use one of {', '.join(known)}")
-    return known[name or "explicit"]
-
-
-def _kept(engine: Engine, name: str, wanted: str | None) -> str | None:
-    """Return a setting of the store, changed to what is wanted, if anything is."""
-    known = engine.setting(name)
-    if wanted is not None and known != wanted and not engine.is_read_only:
-        engine.set_setting(name, wanted)
-    return wanted or known

@@ -11,39 +11,56 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-from .core.access import Access
+from .core.access import Access, Action
 from .core.clock import Clock, Instant, instant
 from .core.cube import Cube, Draft
 from .core.payload import Json
 from .core.scope import DEFAULT_SPACE, Scope, check_name
 from .core.where import EVERY_STATE, View, Where
-from .errors import BadInput, Denied, NotFound, StoreError
-from .govern.audit import Auditor
+from .errors import BadInput, Conflict, Denied, NotFound, StoreError
+from .govern.audit import READS, Auditor
 from .govern.audit import Level as AuditLevel
-from .govern.receipts import Receipt
-from .govern.redact import RedactionRule, Redactor
-from .govern.rights import ADMIN, Rules, has_admin
-from .models import TokenCounter
-from .rooms import Rooms
-from .schedule import Heat, LifecycleConfig
-from .searching import Finder
+from .govern.rights import ADMIN, Rules, check_keeper, has_admin
 from .states import StateDesk
-from .store import Engine, Store
 
-__all__ = ["REDACTION", "AuditLevel", "Caller", "ConflictMode", "Handle", "Parts", "Who", "secret_of"]
+if TYPE_CHECKING:
+    from .govern.conflict import Judge
+    from .govern.receipts import Receipt
+    from .govern.redact import Redactor
+    from .models import Generator, TokenCounter
+    from .rooms import Rooms
+    from .schedule import Heat
+    from .searching import Finder
+    from .store import Engine, Store
+
+__all__ = [
+    "REDACTION",
+    "AuditLevel",
+    "Caller",
+    "ConflictMode",
+    "Handle",
+    "Parts",
+    "Who",
+    "note_shredded",
+    "redaction_of",
+    "secret_of",
+    "shredded_spaces",
+]
 
 _LOG = logging.getLogger(__name__)
 _SCOPE = ("tenant", "user", "agent", "session")
 _SHORTEST_PREFIX = 4  # hexadecimal digits by which a cube may be named
 _ID_DIGITS = 32
+_RIGHTS: dict[str, Action] = {"share": "share", "freeze": "freeze", "thaw": "freeze"}  # verbs that ask for more
 ConflictMode = Literal["off", "explicit", "rules"]
 """Whose contradictions are looked for: nobody's; of memories whose metadata say ``subject`` and ``attribute``; also of
 what people say of themselves and of each other, read by rules."""
 
+_SHREDDED = "shredded spaces"
 REDACTION = "redaction"
-"""Setting of the store that holds the rules of redaction as JSON."""
+"""Setting of the store that holds the rules of redaction of the whole memory as JSON; see `redaction_of`."""
 
 
 class Who(TypedDict, total=False):
@@ -69,13 +86,14 @@ class Parts:
     folder: Path | None
     auditor: Auditor
     heat: Heat
-    lifecycle: LifecycleConfig
     conflicts: ConflictMode = "explicit"
     is_closed: bool = False
     rooms: Rooms | None = None
     root: Parts | None = None
     rules: dict[str | None, Rules] = field(default_factory=dict)
     states: StateDesk = field(default_factory=StateDesk)
+    generators: dict[str, Generator] = field(default_factory=dict)
+    judged_by: Judge | Generator | str | None = None
 
     @property
     def desk(self) -> StateDesk:
@@ -114,43 +132,82 @@ class Parts:
             self.rules[tenant] = Rules(self.store, tenant)
         return self.rules[tenant]
 
+    def generator(self, given: Generator | str) -> Generator:
+        """Return the generator that is given, or that a word names; each word is looked up once.
+
+        Args:
+            given: As `Memory.ask` takes it.
+
+        Raises:
+            BadInput: It is neither, or the word names none.
+            MissingExtra: The choice needs a package that is not installed.
+        """
+        from .models import Generator
+
+        if isinstance(given, Generator):
+            return given
+        if not isinstance(given, str):
+            raise BadInput(
+                f"a {type(given).__name__} writes no answers",
+                hint="give an object with a name and a generate, or a word",
+            )
+        known = (self.root or self).generators
+        if given not in known:
+            known[given] = _generator(given)
+        return known[given]
+
+    def judge(self) -> Judge | None:
+        """Return what judges contradictions beside the rules, or None."""
+        from .judging import judge_of
+
+        return judge_of((self.root or self).judged_by, self.root or self)
+
     def let_go(self) -> None:
-        """Take out of memory what states of models held that are no more."""
+        """Take out of memory what states of models held that are no more, and drop what is known of such prompts."""
+        from .prompts import forget_prompts
+
         self.desk.follow(self.store.engine)
+        forget_prompts(self.store.engine)
 
     def note_uses(self) -> None:
         """Write which memories were used; where that cannot be written, it is lost, with a warning in the log."""
         try:
             self.heat.flush()
-        except StoreError:
-            _LOG.warning("the usage of memories could not be noted", exc_info=True)
+        except StoreError as error:
+            _LOG.warning("the usage of memories could not be noted: %s", error.message)
 
     def note_receipt(self, receipt: Receipt) -> None:
         """Write to the audit that memories were forgotten by themselves, with the number and seal of the receipt."""
         detail: dict[str, Json] = {"receipt": receipt.id, "signature": receipt.signature, "cubes": len(receipt.erased)}
         self.auditor.allowed(receipt.actor, "forget", rule="retention", detail=detail)
 
-    def redacted(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Return drafts as the rules of redaction let them be kept.
+    def redacted(self, drafts: Sequence[Draft], tenant: str | None) -> list[Draft]:
+        """Return drafts of a tenant as the rules of redaction let them be kept.
 
         Raises:
             BadInput: One holds what a rule blocks.
         """
-        redactor = self._redactor()
+        redactor = self.redactor(tenant)
         return list(drafts) if redactor is None else redactor.apply(drafts)
 
-    def redacted_name(self, name: str) -> str:
+    def redacted_name(self, name: str, tenant: str | None) -> str:
         """Return the name of a source or session as the rules of redaction let it be kept."""
-        redactor = self._redactor()
+        redactor = self.redactor(tenant)
         return name if redactor is None else redactor.name(name)
 
-    def _redactor(self) -> Redactor | None:
+    def redactor(self, tenant: str | None) -> Redactor | None:
+        """Return what redacts for a tenant: the rules of the whole memory, and its own where those are silent."""
         engine = self.root_engine
-        said = engine.setting(REDACTION)
-        return _redactor(said, secret_of(engine, REDACTION)) if said else None
+        said = tuple(engine.setting(key) or "" for key in dict.fromkeys((REDACTION, redaction_of(tenant))))
+        return _redactor(said, secret_of(engine, REDACTION)) if any(said) else None
 
-    def one(self, id: str, caller: Caller) -> Cube:
+    def one(self, id: str, caller: Caller, verb: str = "get") -> Cube:
         """Return a cube by its id or a beginning of it, in whatever state of its life.
+
+        Args:
+            id: Its id, or at least its first four characters.
+            caller: Who asks.
+            verb: Of the memory, for the audit.
 
         Raises:
             NotFound: There is no such cube for this caller, or several begin so.
@@ -162,18 +219,18 @@ class Parts:
         if len(found) > 1:
             raise NotFound(f"several cubes begin with {id!r}", hint="give more characters")
         if not found:
-            self._note_hidden(wanted, caller)
+            self._note_hidden(wanted, caller, verb)
             raise NotFound(f"there is no cube {id!r} here", hint="`pinyon list` shows what there is")
         return found[0]
 
-    def _note_hidden(self, id: str, caller: Caller) -> None:
+    def _note_hidden(self, id: str, caller: Caller, verb: str) -> None:
         """Write to the audit that somebody named a cube that it may not read."""
         events = self.store.engine.events_of(id) if len(id) == _ID_DIGITS else []
         cubes = self.store.engine.by_rows([events[0].row]) if events else {}
         for cube in cubes.values():
             decision = caller.whole_view().allows(cube)
             if not decision.allowed:
-                self.auditor.denied(caller.scope, "get", rule=decision.rule, space=caller.space, cube=cube.id)
+                self.auditor.denied(caller.scope, verb, rule=decision.rule, space=caller.space, cube=cube.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +294,61 @@ class Caller:
             raise BadInput("the past cannot be written", hint="branch it, or roll a memory back to an earlier version")
         return self.check_open()
 
-    def check_admin(self) -> None:
-        """Refuse what administrators alone may look at, once there is one.
+    def check_space(self) -> None:
+        """Refuse to write into a space whose own key was destroyed, where it would rest under the key of all.
+
+        Raises:
+            Conflict: It was, and the space has got no other key.
+        """
+        if self.parts.rooms is not None and self.space in shredded_spaces(self.parts.store.engine):
+            raise Conflict(
+                f"the space {self.space!r} was shredded and has no key of its own any more",
+                hint="`pinyon own-key` gives it another one; or write into another space",
+            )
+
+    def check_admin(self, action: str) -> None:
+        """Refuse what administrators alone may do, once there is one, and write the refusal to the audit.
+
+        Args:
+            action: Verb of the memory.
 
         Raises:
             Denied: There is one, and the caller is none.
         """
         access = self.access()
         if has_admin(access.policy) and not access.is_named((ADMIN,)):
-            raise Denied("this is for administrators alone", hint="ask a holder of role:admin", rule="admin")
+            with self.audited(action):
+                raise Denied("this is for administrators alone", hint="ask a holder of role:admin", rule="admin")
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller's tenant has administrators, and it is one."""
+        access = self.access()
+        return has_admin(access.policy) and access.is_named((ADMIN,))
+
+    def check_keeper(self, action: str) -> None:
+        """Refuse what concerns every tenant to all but administrators of the whole memory, once anything is ruled.
+
+        Args:
+            action: Verb of the memory.
+
+        Raises:
+            Denied: The caller is none.
+        """
+        try:
+            check_keeper(self.parts.root_engine, self.scope)
+        except Denied as error:
+            self.parts.auditor.denied(self.scope, action, rule=error.rule, space=self.space)
+            raise
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether what concerns every tenant is this caller's to do."""
+        try:
+            check_keeper(self.parts.root_engine, self.scope)
+        except Denied:
+            return False
+        return True
 
     def now(self) -> datetime:
         """Return the present of the memory's clock."""
@@ -259,31 +362,51 @@ class Caller:
     def view(self, where: Where | None = None) -> View:
         """Return what the caller may see of its space, narrowed by a filter."""
         access = self.access()
-        return View(self.scope, (self.space,), where or Where(), access, self.at, access.moment)
+        moment = access.moment if self.at is None else self.moment
+        return View(self.scope, (self.space,), where or Where(), access, self.at, moment)
+
+    def has_expired(self, cube: Cube) -> bool:
+        """Return whether a cube's time is up for this caller, swept or not."""
+        life = cube.header.life
+        return life.state == "expired" or (life.expires is not None and self.view().is_over(cube))
 
     def whole_view(self) -> View:
         """Return what the caller may see of its space, in every state of its life, expired or not."""
         return replace(self.view(Where(states=EVERY_STATE)), moment=None)
 
     @contextmanager
-    def audited(self, action: str, cubes: Sequence[Cube] = (), detail: dict[str, Json] | None = None) -> Iterator[None]:
-        """Write to the audit that something was done, or that it was denied.
+    def audited(
+        self, action: str, cubes: Sequence[Cube] = (), detail: dict[str, Json] | None = None
+    ) -> Iterator[list[Cube]]:
+        """Write to the audit that something was done, or that it was denied; give the list of cubes, to add to it.
 
         Args:
             action: Verb of the memory.
-            cubes: Which ones it is about.
+            cubes: Which ones it is about, as they were before.
             detail: Numbers and short names; never content.
         """
-        auditor = self.parts.auditor
-        ids = [cube.id for cube in cubes] or [""]
+        touched = list(cubes)
         try:
-            yield
-        except Denied as error:
-            for id in ids:
-                auditor.denied(self.scope, action, rule=error.rule, space=self.space, cube=id, detail=detail)
+            yield touched
+        except (Denied, Conflict) as error:
+            rule = error.rule if isinstance(error, Denied) else "frozen"
+            if isinstance(error, Denied) or any(cube.header.life.state == "frozen" for cube in touched):
+                for id in [cube.id for cube in touched] or [""]:
+                    self.parts.auditor.denied(self.scope, action, rule=rule, space=self.space, cube=id, detail=detail)
             raise
-        if auditor.writes(action, allowed=True):
-            auditor.changed(self.scope, action, ids, rule="allowed", space=self.space, detail=detail)
+        if self.parts.auditor.writes(action, allowed=True):
+            self._note_allowed(action, touched, detail)
+
+    def _note_allowed(self, action: str, cubes: Sequence[Cube], detail: dict[str, Json] | None) -> None:
+        """Write to the audit that something was done, with the rule that allowed it for each cube."""
+        asked: Action = _RIGHTS.get(action, "read" if action in READS else "write")
+        view = self.whole_view()
+        by_rule: dict[str, list[str]] = {}
+        for cube in cubes:
+            said = view.allows(cube, asked)
+            by_rule.setdefault(said.rule if said.allowed else "default", []).append(cube.id)
+        for rule, ids in (by_rule or {"admin" if self.is_admin else "default": [""]}).items():
+            self.parts.auditor.changed(self.scope, action, ids, rule=rule, space=self.space, detail=detail)
 
 
 class Handle:
@@ -333,6 +456,40 @@ def secret_of(engine: Engine, name: str) -> bytes:
     return bytes.fromhex(known)
 
 
+def _generator(word: str) -> Generator:
+    if word.startswith("local:"):
+        from .states import backbone_from
+
+        return backbone_from(word)
+    from .models import generator_from
+    from .settings import key_for
+
+    return generator_from(word, api_key=key_for(word))
+
+
+def shredded_spaces(engine: Engine) -> tuple[str, ...]:
+    """Return the spaces whose own keys were destroyed."""
+    return tuple(json.loads(engine.setting(_SHREDDED) or "[]"))
+
+
+def note_shredded(engine: Engine, space: str, *, is_shredded: bool) -> None:
+    """Keep in mind that the own key of a space was destroyed, or that it has got another one."""
+    with engine.transaction() as tx:
+        known = {name for name in json.loads(tx.setting(_SHREDDED) or "[]") if name != space}
+        tx.set_setting(_SHREDDED, json.dumps(sorted(known | ({space} if is_shredded else set()))))
+
+
+def redaction_of(tenant: str | None) -> str:
+    """Return the setting that holds a tenant's rules of redaction; those of nobody's tenant hold for all."""
+    return REDACTION if tenant is None else f"{REDACTION}:{tenant}"
+
+
 @lru_cache(maxsize=8)
-def _redactor(said: str, key: bytes) -> Redactor:
-    return Redactor([RedactionRule(**each) for each in json.loads(said)], key=key)
+def _redactor(said: tuple[str, ...], key: bytes) -> Redactor:
+    from .govern.redact import RedactionRule, Redactor  # a hundred expressions, and most memories have no rule
+
+    rules: dict[str, RedactionRule] = {}
+    for text in said:
+        for each in json.loads(text) if text else ():
+            rules.setdefault(each["kind"], RedactionRule(**each))
+    return Redactor(list(rules.values()), key=key)

@@ -52,7 +52,7 @@ def instant_seq(store: Store, moment: datetime) -> int:
 def as_of_view(store: Store, view: View, moment: datetime) -> View:
     """Return a view of the store as it was at a moment of record time.
 
-    What expired by then is not there, nor what was forgotten since; rights are those of today.
+    What had expired by then is not there, nor what was forgotten since; rights are those of today.
 
     Args:
         store: The store.
@@ -151,7 +151,14 @@ class Diff:
         return bool(self.created or self.changed or self.moved or self.gone)
 
 
-def diff(store: Store, view: View, from_seq: int, to_seq: int) -> Diff:
+def diff(
+    store: Store,
+    view: View,
+    from_seq: int,
+    to_seq: int,
+    *,
+    moments: tuple[datetime | None, datetime | None] | None = None,
+) -> Diff:
     """Return what changed between two instants, as the caller sees them today.
 
     What was forgotten since is in neither. The journal between the two is read, and nothing else.
@@ -161,20 +168,22 @@ def diff(store: Store, view: View, from_seq: int, to_seq: int) -> Diff:
         view: Who asks, and for what.
         from_seq: Number of the entry after which the first instant lies, as `instant_seq` gives it.
         to_seq: That of the second, not before the first.
+        moments: The two instants; what had expired by then was not there. None for the moment of the view.
 
     Raises:
         BadInput: The second lies before the first.
     """
     if to_seq < from_seq:
         raise BadInput(f"the second instant (entry {to_seq}) lies before the first ({from_seq})", hint="swap them")
+    first, second = moments or (view.moment, view.moment)
     created: list[Cube] = []
     changed: list[tuple[Cube, Cube]] = []
     moved: list[tuple[Cube, Cube]] = []
     gone: list[Cube] = []
     for rows in _changed_rows(store, from_seq, to_seq):
         today = store.engine.by_rows(rows)
-        before = _seen(replace(view, at=from_seq), store.engine.by_rows(rows, from_seq), today)
-        after = _seen(replace(view, at=to_seq), store.engine.by_rows(rows, to_seq), today)
+        before = _seen(replace(view, at=from_seq, moment=first), store.engine.by_rows(rows, from_seq), today)
+        after = _seen(replace(view, at=to_seq, moment=second), store.engine.by_rows(rows, to_seq), today)
         for row in rows:
             old, new = before.get(row), after.get(row)
             if old is None and new is not None:
@@ -281,10 +290,31 @@ def log(
                 continue
             if not _may_see(view, event, today.get(event.row)):
                 continue
-            yield LogLine(event.time, event.op, event.actor, event.space, event.cube, event.version, dict(event.detail))
+            yield _line(event)
             limit -= 1
             if not limit:
                 return
+
+
+def log_after(store: Store, view: View, after: int, until: int) -> Iterator[LogLine]:
+    """Yield the entries of the journal after one, up to another, as the caller may see them, the earliest first.
+
+    Args:
+        store: The store.
+        view: Who asks, and in which spaces; its filter is not looked at.
+        after: Number of the entry.
+        until: Number of the last one.
+    """
+    for start in range(after, until, _PAGE):
+        events = store.engine.journal(start, min(_PAGE, until - start))
+        today = store.engine.by_rows([event.row for event in events])
+        for event in events:
+            if _may_see(view, event, today.get(event.row)):
+                yield _line(event)
+
+
+def _line(event: Event) -> LogLine:
+    return LogLine(event.time, event.op, event.actor, event.space, event.cube, event.version, dict(event.detail))
 
 
 def _backwards(store: Store, end: int) -> Iterator[list[Event]]:
@@ -323,12 +353,14 @@ class Undone:
     Args:
         cubes: As they are now.
         ops: What was undone, the latest first.
-        kept: Ids of cubes that somebody changed since, or that the caller may not change; they are left alone.
+        kept: Ids of cubes that are left alone.
+        reasons: Why, for each of those, in the same order: it was changed since, is frozen, …
     """
 
     cubes: tuple[Cube, ...]
     ops: tuple[EventOp, ...]
     kept: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
 
 
 def undo(store: Store, *, view: View, actor: Scope, now: datetime, steps: int = 1) -> Undone:
@@ -346,7 +378,7 @@ def undo(store: Store, *, view: View, actor: Scope, now: datetime, steps: int = 
         steps: How many to undo, >= 1.
 
     Raises:
-        BadInput: `steps` is below 1, there is nothing to undo, or one of them forgot something.
+        BadInput: `steps` is below 1, there is nothing to undo, or one of them forgot something or changed rules.
     """
     if steps < 1:
         raise BadInput(f"{steps} steps cannot be undone", hint="1 or more")
@@ -361,10 +393,10 @@ def undo(store: Store, *, view: View, actor: Scope, now: datetime, steps: int = 
             if event.cube not in firsts or event.seq < firsts[event.cube].seq:
                 firsts[event.cube] = event
     found = {id: _reversion(store, whole, first, mine) for id, first in firsts.items()}
-    back = {id: reversion for id, reversion in found.items() if reversion is not None}
+    back = {id: reversion for id, reversion in found.items() if isinstance(reversion, _Reversion)}
     cubes = {cube.id: cube for cube in _write_back(store, list(back.values()), whole, actor, now)}
-    kept = tuple(id for id, reversion in found.items() if reversion is None)
-    return Undone(tuple(cubes.values()), tuple(group[0].op for group in groups), kept)
+    kept = {id: reason for id, reason in found.items() if isinstance(reason, str)}
+    return Undone(tuple(cubes.values()), tuple(group[0].op for group in groups), tuple(kept), tuple(kept.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +428,7 @@ def _last_steps(store: Store, view: View, actor: Scope, steps: int) -> list[list
     groups: list[list[Event]] = []
     for events in _backwards(store, store.engine.head().seq):
         for event in events:
-            if _walls(event.actor) != _walls(actor) or event.space not in view.spaces:
+            if _walls(event.actor) != _walls(actor) or (event.space not in view.spaces and event.op != "policy"):
                 continue
             if groups and groups[-1][0].time == event.time:
                 groups[-1].append(event)
@@ -404,6 +436,11 @@ def _last_steps(store: Store, view: View, actor: Scope, steps: int) -> list[list
                 return groups
             else:
                 groups.append([event])
+            if event.op == "policy":
+                raise BadInput(
+                    f"rules were changed at {event.time.isoformat()}, and that is not undone by this",
+                    hint="change them back, or roll single memories back to an earlier version",
+                )
             if event.op == "forget":
                 raise BadInput(
                     f"cube {event.cube!r} was forgotten at {event.time.isoformat()}, and that cannot be undone",
@@ -412,22 +449,26 @@ def _last_steps(store: Store, view: View, actor: Scope, steps: int) -> list[list
     return groups
 
 
-def _reversion(store: Store, view: View, first: Event, mine: set[int]) -> _Reversion | None:
-    """Return how a cube becomes what it was before an entry; None where others have changed it, or it is closed."""
+def _reversion(store: Store, view: View, first: Event, mine: set[int]) -> _Reversion | str:
+    """Return how a cube becomes what it was before an entry, or why it does not."""
     current = store.engine.get(first.cube, view)
-    history = store.engine.events_of(first.cube) if current is not None else []
-    if current is None or any(event.seq > first.seq and event.seq not in mine for event in history):
-        return None
-    before = next((old for old in reversed(store.engine.versions(current.id)) if old.seq < first.seq), None)
+    if current is None:
+        return "is not there for this caller any more"
     state = current.header.life.state
-    if not view.allows(current, "write").allowed or state == "expired":
-        return None
+    if any(event.seq > first.seq and event.seq not in mine for event in store.engine.events_of(first.cube)):
+        return "was changed since"
+    if state in ("frozen", "expired"):
+        return f"is {state}" if state == "frozen" else "has expired"
+    said = view.allows(current, "write")
+    if not said.allowed:
+        return f"may not be changed: {said.rule}"
+    before = next((old for old in reversed(store.engine.versions(current.id)) if old.seq < first.seq), None)
     if before is None:
         life = replace(current.header.life, state="archived")
         gone = replace(current, header=replace(current.header, life=life))
         return _Reversion(gone, "state", {"undo": first.seq})
     try:
         _check_return(view, current, before)
-    except Denied:
-        return None
+    except Denied as error:
+        return f"may not be what it was: {error.rule}"
     return _Reversion(before, "restore", {"to": before.version, "undo": first.seq})

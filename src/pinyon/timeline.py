@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from .core.clock import Instant, instant
 from .core.cube import Cube
 from .core.events import EventOp
+from .errors import NotFound
 from .keeping import Keeping
 from .parts import Who
-from .past import (
-    Branched,
-    Diff,
-    LogLine,
-    Merged,
-    MergePolicy,
-    Undone,
-    branch,
-    diff,
-    log,
-    merge_branch,
-    rollback,
-    undo,
-)
 from .reading import Filters, where_of
+
+if TYPE_CHECKING:
+    from .past import Branched, Diff, LogLine, Merged, MergePolicy, Undone
 
 __all__ = ["Timeline"]
 
@@ -52,6 +42,8 @@ class Timeline(Keeping):
             mine: Only what the caller did.
             who: Who looks.
         """
+        from .past import log
+
         caller = self._for(who)
         yield from log(
             caller.parts.store,
@@ -72,10 +64,15 @@ class Timeline(Keeping):
             where: Filter.
             who: Who looks.
         """
+        from .past import diff
+
         caller = self._for(who)
         engine = caller.parts.store.engine
-        last = engine.head().seq if until is None else engine.seq_at(instant(until))
-        return diff(caller.parts.store, caller.view(where_of(where)), engine.seq_at(instant(since)), last)
+        start, end = instant(since), None if until is None else instant(until)
+        last = engine.head().seq if end is None else engine.seq_at(end)
+        view = caller.view(where_of(where))
+        moments = (start, end or view.moment)
+        return diff(caller.parts.store, view, engine.seq_at(start), last, moments=moments)
 
     def rollback(self, id: str, version: int, **who: Unpack[Who]) -> Cube:
         """Write a version of a memory that says what an earlier one said; its history keeps both.
@@ -90,9 +87,11 @@ class Timeline(Keeping):
             Denied: The caller may not change it, or not restore the rights or the state that it had.
             Conflict: It has expired.
         """
+        from .past import rollback
+
         caller = self._writer(who)
         parts = caller.parts
-        cube = parts.one(id, caller)
+        cube = parts.one(id, caller, "rollback")
         with caller.audited("rollback", [cube]):
             back = rollback(
                 parts.store, cube.id, version, view=caller.whole_view(), actor=caller.scope, now=caller.now()
@@ -108,8 +107,10 @@ class Timeline(Keeping):
             who: Who undoes what it did.
 
         Raises:
-            BadInput: There is nothing to undo, or one of them forgot something.
+            BadInput: There is nothing to undo, or one of them forgot something or changed rules.
         """
+        from .past import undo
+
         caller = self._writer(who)
         parts = caller.parts
         with caller.audited("undo"):
@@ -125,9 +126,12 @@ class Timeline(Keeping):
             moment: As it was then (record time); None for now.
             who: Who branches, and which space.
         """
+        from .past import branch
+
         caller = self._writer(who)
         parts = caller.parts
         engine = parts.store.engine
+        caller.narrowed({"space": into}).check_space()
         at = engine.head().seq if moment is None else engine.seq_at(instant(moment))
         with caller.audited("branch"):
             made = branch(parts.store, caller.view(), at, into, actor=caller.scope, now=caller.now())
@@ -141,9 +145,16 @@ class Timeline(Keeping):
             branch: Name of the branched space.
             policy: Whose version stands where both changed: ``newer``, ``ours`` or ``theirs``.
             who: Who merges, and into which space.
+
+        Raises:
+            NotFound: The caller sees no such space.
         """
+        from .past import merge_branch
+
         caller = self._writer(who)
         parts = caller.parts
+        if branch not in parts.store.engine.spaces(caller.whole_view()):
+            raise NotFound(f"there is no branch {branch!r} here", hint="`pinyon branch NAME` makes one")
         with caller.audited("merge_branch"):
             merged = merge_branch(
                 parts.store,

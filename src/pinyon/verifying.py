@@ -38,6 +38,7 @@ _DERIVED = ("its columns do not say", "its filters do not say", "its parents are
 _KINDS: tuple[tuple[str, Subject], ...] = (
     (r"^cube [0-9a-f]{32} lacks its ", "blob"),
     (r"^the rules under ", "rules"),
+    (r"^the journal lacks ", "journal"),
     (r"\bof the journal\b.* cannot be read$", "journal"),
     (r"\bcube\b|\bversions? \d", "cube"),
 )

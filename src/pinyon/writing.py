@@ -6,24 +6,23 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from .claims import Claims
 from .core.access import Action
 from .core.clock import Instant, instant
-from .core.cube import Cube, Draft, check_metadata
+from .core.cube import Cube, Draft, check_metadata, check_tags
 from .core.experience import Document, Experience, Note
-from .core.header import Lineage, Origin, Parent, Rights
-from .core.payload import Text, clean
-from .core.scope import check_name
-from .errors import BadInput
+from .core.header import Lineage, Origin, Parent, Priority, Rights, priority_of
+from .core.payload import Json, Text, clean
+from .errors import BadInput, Conflict
 from .govern.rights import check_owner, check_rights, joined_expiry, joined_rights, no_wider
 from .intake import batches, dressed, experience_of
 from .parts import Caller, Who
 from .reading import Reading
 from .results import Added
-from .store import Archived, Placed, SourceMark
-from .text import Verbatim
+
+if TYPE_CHECKING:
+    from .store import Archived, Placed, SourceMark
 
 __all__ = ["Writing"]
 
@@ -35,11 +34,13 @@ class _Dress:
     Args:
         rights: Who else may use them; None for nobody.
         expires: When their time is up, or None.
+        priority: What a place is worth to them, or None for the middle.
         parents: What they were made of.
     """
 
     rights: Rights | None = None
     expires: datetime | None = None
+    priority: float | None = None
     parents: tuple[Cube, ...] = ()
 
     def over(self, draft: Draft) -> Draft:
@@ -49,6 +50,8 @@ class _Dress:
             header = replace(header, rights=self.rights)
         if self.expires is not None:
             header = replace(header, life=replace(header.life, expires=self.expires))
+        if self.priority is not None:
+            header = replace(header, life=replace(header.life, priority=self.priority))
         if self.parents:
             lineage = Lineage(tuple(Parent(cube.id, cube.version) for cube in self.parents))
             provenance = replace(header.provenance, origin=Origin.INFERENCE)
@@ -71,6 +74,7 @@ class Writing(Reading):
         metadata: Mapping[str, object] | None = None,
         rights: Rights | None = None,
         expires: Instant | None = None,
+        priority: Priority | float | None = None,
         derived_from: Sequence[str] = (),
         **who: Unpack[Who],
     ) -> Added:
@@ -83,6 +87,8 @@ class Writing(Reading):
             metadata: Any JSON object to filter by.
             rights: Who may use it beside its owner, and under which conditions.
             expires: From when on it is not found any more.
+            priority: ``low``, ``middle``, ``high``, or 0 to 1: what is low is archived first where room is short;
+                None for the middle.
             derived_from: Ids of the memories it was made of. It may be used by whoever may use all of them, expires
                 with the first of them, is marked stale when one changes, and is forgotten with them.
             who: Whose memory it is.
@@ -93,7 +99,8 @@ class Writing(Reading):
         """
         caller = self._writer(who)
         experience = dressed(experience_of(what, caller.scope), time, tags, check_metadata(metadata or {}))
-        return self._write([experience], caller, dress=self._dress(rights, expires, derived_from, who))
+        dress = self._dress(rights, expires, priority, derived_from, who)
+        return self._write([experience], caller, dress=dress)
 
     def add_many(
         self,
@@ -158,7 +165,7 @@ class Writing(Reading):
         """
         caller = self._for(who)
         engine = caller.parts.store.engine
-        name = caller.parts.redacted_name(name)
+        name = caller.parts.redacted_name(name, caller.scope.tenant)
         return engine.source(caller.space, caller.scope, name) or engine.source_of(caller.space, caller.scope, content)
 
     def _write(
@@ -169,18 +176,22 @@ class Writing(Reading):
         mark: SourceMark | None = None,
         dress: _Dress = _PLAIN,
     ) -> Added:
+        from .claims import Claims
+        from .text import Verbatim
+
         start = time.perf_counter()
         drafts: list[Draft] = []
         for experience in experiences:
             drafts.extend(Verbatim().write(experience))
         if dress is not _PLAIN:
             drafts = [dress.over(draft) for draft in drafts]
+        caller.check_space()
         parts = caller.parts
-        mark = None if mark is None else replace(mark, key=parts.redacted_name(mark.key))
-        claims = Claims.of(parts.redacted(drafts), caller, parts.conflicts)
+        mark = None if mark is None else replace(mark, key=parts.redacted_name(mark.key, caller.scope.tenant))
+        claims = Claims.of(parts.redacted(drafts, caller.scope.tenant), caller, (parts.root or parts).conflicts)
         is_document = any(isinstance(e, (Document, Note)) for e in experiences)
         retire = mark.key if mark is not None and is_document else None
-        with caller.audited("add"):
+        with caller.audited("add") as touched:
             placed = parts.store.put(
                 claims.drafts,
                 owner=caller.scope,
@@ -191,22 +202,31 @@ class Writing(Reading):
                 retire=retire,
                 then=claims.then if claims.found else None,
             )
+            touched.extend(p.cube for p in placed if p.outcome != "unchanged")
         parts.finder.wrote()
         return _added(placed, start)
 
-    def _dress(self, rights: Rights | None, expires: Instant | None, derived_from: Sequence[str], who: Who) -> _Dress:
+    def _dress(
+        self,
+        rights: Rights | None,
+        expires: Instant | None,
+        priority: Priority | float | None,
+        derived_from: Sequence[str],
+        who: Who,
+    ) -> _Dress:
         if rights is not None:
             check_rights(rights)
         until = None if expires is None else instant(expires)
+        rank = None if priority is None else priority_of(priority)
         if not derived_from:
-            return _PLAIN if rights is None and until is None else _Dress(rights, until)
+            return _PLAIN if rights is None and until is None and rank is None else _Dress(rights, until, rank)
         caller = self._for(who)
-        parents = tuple(caller.parts.one(id, caller) for id in derived_from)
+        parents = tuple(caller.parts.one(id, caller, "add") for id in derived_from)
         check_owner(caller.scope, parents)
         bound = joined_rights(parents)
         first = joined_expiry(parents)
         given = min((at for at in (until, first) if at is not None), default=None)
-        return _Dress(bound if rights is None else no_wider(rights, bound), given, parents)
+        return _Dress(bound if rights is None else no_wider(rights, bound), given, rank, parents)
 
     def update(
         self,
@@ -217,6 +237,7 @@ class Writing(Reading):
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, object] | None = None,
         expires: Instant | None = None,
+        priority: Priority | float | None = None,
         if_version: int | None = None,
         **who: Unpack[Who],
     ) -> Cube:
@@ -229,22 +250,26 @@ class Writing(Reading):
             tags: Its labels from now on, or None to keep them.
             metadata: Its metadata from now on, or None to keep it.
             expires: From when on it is not found any more, or None to keep that.
+            priority: As `add` takes it, or None to keep that.
             if_version: The version it must be at, or None for whichever.
             who: Who does it.
 
         Raises:
             NotFound: There is no such cube for this caller.
             Denied: The caller may read it, not change it; or it is frozen.
-            Conflict: It is at another version than `if_version`.
+            Conflict: It is at another version than `if_version`, or has expired.
             BadInput: The text is empty, or the cube is no text.
         """
         caller = self._writer(who)
+        if text is not None and not isinstance(text, str):
+            raise BadInput(f"the new text is a {type(text).__name__}, and a text was expected")
         if text is not None and not clean(text).strip():
             raise BadInput("the new text is empty", hint="to remove a memory, forget it")
         moment = None if time is None else instant(time)
         until = None if expires is None else instant(expires)
         plain = None if metadata is None else check_metadata(metadata)
-        labels = None if tags is None else tuple(dict.fromkeys(check_name(clean(tag), "tag") for tag in tags))
+        labels = None if tags is None else check_tags(tags)
+        rank = None if priority is None else priority_of(priority)
 
         def change(old: Cube) -> Cube:
             if text is not None and not isinstance(old.payload, Text):
@@ -253,9 +278,10 @@ class Writing(Reading):
             header = old.header
             header = header if moment is None else replace(header, life=replace(header.life, valid_from=moment))
             header = header if until is None else replace(header, life=replace(header.life, expires=until))
+            header = header if rank is None else replace(header, life=replace(header.life, priority=rank))
             header = header if labels is None else replace(header, tags=labels)
             header = header if plain is None else replace(header, metadata=plain)
-            (draft,) = caller.parts.redacted([Draft(payload, header)])
+            (draft,) = caller.parts.redacted([Draft(payload, header)], caller.scope.tenant)
             return replace(old, payload=draft.payload, header=draft.header)
 
         return self._change(id, change, caller, verb="update", expected=if_version)
@@ -269,10 +295,13 @@ class Writing(Reading):
         verb: str,
         action: Action = "write",
         expected: int | None = None,
+        detail: Mapping[str, Json] | None = None,
     ) -> Cube:
         """Write the next version of one cube, and what the audit asks for."""
         parts = caller.parts
-        cube = parts.one(id, caller)
+        cube = parts.one(id, caller, verb)
+        if caller.has_expired(cube):
+            raise Conflict(f"cube {cube.id!r} has expired and stays as it is", hint="add what it said again")
         with caller.audited(verb, [cube]):
             changed = parts.store.update(
                 cube.id,
@@ -281,6 +310,7 @@ class Writing(Reading):
                 actor=caller.scope,
                 now=caller.now(),
                 action=action,
+                detail=detail,
                 expected=expected,
             )
         parts.finder.wrote()

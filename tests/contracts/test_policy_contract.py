@@ -157,3 +157,34 @@ def test_an_endless_session_stays_within_its_bytes_and_can_be_saved(policy) -> N
     assert torch.equal(again.logits, session.logits)
     assert list(again.continuation(8)) == list(session.continuation(8))
     assert torch.equal(again.logits, session.logits)
+
+
+@every
+def test_a_session_reads_past_the_last_position_of_the_model_at_constant_bytes(policy) -> None:
+    backbone = tiny(limit=64)
+    session = Session(backbone, policy, budget_bytes=30 * backbone.bytes_per_token)
+    overhead = []
+    for turn in range(6):
+        session.read(numbers(25, seed=turn))
+        list(session.continuation(4))
+        assert 0 < session.nbytes <= session.budget_bytes
+        assert session.cache.next_position <= 64
+        assert bool(session.logits.isfinite().all())
+        overhead.append(session.cache.overhead_bytes)
+    assert session.cache.read == 174
+    assert max(overhead[3:]) <= max(overhead[:3]) * 1.2
+    again = Session.load(session.to_bytes(), backbone, policy)
+    again.read(numbers(40, seed=3))
+    session.read(numbers(40, seed=3))
+    assert torch.equal(again.logits, session.logits)
+
+
+@every
+def test_a_budget_of_more_tokens_than_the_model_has_positions_does_not_end_the_talk(policy) -> None:
+    backbone = tiny(limit=64)
+    session = Session(backbone, policy, budget_bytes=200 * backbone.bytes_per_token)
+    assert session.entries == 64
+    for turn in range(3):
+        session.read(numbers(50, seed=turn))
+        assert len(session.cache) <= 64
+    assert session.cache.read == 150

@@ -20,11 +20,12 @@ from worlds import BLOBS, SOURCES, accesses, callers, drafts, headers, moments, 
 from pinyon.core.access import ACTIONS, Access, Action
 from pinyon.core.clock import micros
 from pinyon.core.cube import Cube, Draft, cube_to_json
-from pinyon.core.header import Header, Lineage, Parent
+from pinyon.core.header import Header, Lineage, Parent, Rights
 from pinyon.core.payload import Payload, canonical
 from pinyon.core.scope import Scope
 from pinyon.core.where import EVERY_STATE, View, Where
 from pinyon.errors import Conflict, Denied, NotFound
+from pinyon.past import rollback
 from pinyon.store import Engine, MemoryEngine, SourceMark, SqliteEngine, Store
 from pinyon.testing import FixedClock, HashEmbedder
 
@@ -52,6 +53,11 @@ def steward_of(cube: Cube) -> View:
 
 def moved_to(state: Any) -> Callable[[Cube], Cube]:
     return lambda old: replace(old, header=replace(old.header, life=replace(old.header.life, state=state)))
+
+
+def unbound(header: Header) -> Header:
+    """Return a header without what is bound by the cubes that something was made of, and by their changes."""
+    return replace(header, rights=Rights(), life=replace(header.life, expires=None, stale=False))
 
 
 def begin_to_erase(store: Store, cube: Cube) -> None:
@@ -243,6 +249,26 @@ class Walk(RuleBasedStateMachine):
             self.do(lambda store, action=action: store.change(
                 changes, view=view, actor=view.scope, now=self.clock.now(), action=action))  # fmt: skip
 
+    @rule(data=st.data(), version=st.integers(1, 3), caller=callers, is_fitting=st.sampled_from([True, True, False]))
+    def roll_back(self, data: st.DataObject, version: int, caller: Scope, is_fitting: bool) -> None:
+        """Let a cube say again what it said, and then what it said before that."""
+        cube = self.one_of(data)
+        if cube is None:
+            return
+        view = steward_of(cube) if is_fitting else View(caller, (cube.space,))
+        wanted = {c.version: c for c in (*self.memory.engine.versions(cube.id), cube)}.get(version)
+        now = self.clock.now()
+        back = self.do(lambda s: [rollback(s, cube.id, version, view=view, actor=view.scope, now=now)])
+        if not back:
+            return
+        assert wanted is not None
+        assert back[0].payload == wanted.payload
+        assert unbound(back[0].header) == unbound(wanted.header)
+        again = self.do(lambda s: [rollback(s, cube.id, cube.version, view=view, actor=view.scope, now=now)])
+        if again:
+            assert again[0].payload == cube.payload
+            assert unbound(again[0].header) == unbound(cube.header)
+
     @rule(data=st.data(), view=views, is_fitting=st.booleans())
     def remove(self, data: st.DataObject, view: View, is_fitting: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(self.ids or ["0" * 32]), max_size=3))
@@ -408,13 +434,16 @@ class Walk(RuleBasedStateMachine):
             self.alike(lambda e: e.changes(max(0, e.head().seq - 5), 10))
 
     def frozen_ones_never_changed(self) -> None:
-        """See that only thawing, of which the walk's moves are the only ones, follows on a frozen version."""
+        """See that whatever follows on a frozen version says the same: it is thawed, or has other rights."""
         for cube in self.everything():
             kept = [*self.memory.engine.versions(cube.id), cube]
-            ops = [event.op for event in self.memory.engine.events_of(cube.id)]
-            for old, new, op in zip(kept, kept[1:], ops[1:], strict=False):
-                if old.header.life.state == "frozen" and op == "state":
+            for old, new in itertools.pairwise(kept):
+                if old.header.life.state == "frozen":
                     assert new.payload == old.payload
+                    life = replace(new.header.life, state="frozen", thaws_to=old.header.life.thaws_to)
+                    if new.header.life.state != "frozen":  # what it was made of may have ended sooner meanwhile
+                        life = replace(life, expires=old.header.life.expires)
+                    assert replace(new.header, rights=old.header.rights, life=life) == old.header
 
 
 HEALTH = list(HealthCheck)

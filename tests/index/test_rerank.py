@@ -192,6 +192,27 @@ def test_what_is_nearest_in_meaning_is_looked_at_whatever_the_words_say(world: C
     assert set(more) > set(few)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_memory_that_fits_into_the_pool_is_looked_at_whole(world: Callable, seed: int) -> None:
+    here = world(seed)
+    here.add(60)
+    question = here.questions(1)[0]
+    vector = here.embedder.embed_query(question)
+    turns = {c.row for c in here.cubes.values() if View().admits(c) and c.header.provenance.unit == "turn"}
+    looked: dict[tuple[int, bool], set[int]] = {}
+    for pool in (len(here.cubes), len(here.cubes) // 2):
+        watch = Watch()
+        index = here.index(config=IndexConfig(rerank=RerankConfig(pool=pool, nearest=5, watch=watch)))
+        for is_filled in (False, True):
+            found = index.search(question, vector=vector, view=View(), k=5, aspects=Aspects(), is_filled=is_filled)
+            looked[pool, is_filled] = set(watch.rows)
+            assert len(found.found) == 5
+            assert all(a.score >= b.score for a, b in pairwise(found.found))
+    assert looked[len(here.cubes), True] == turns
+    assert looked[len(here.cubes), False] < turns  # the sum puts some below what stands out at all
+    assert looked[len(here.cubes) // 2, True] == looked[len(here.cubes) // 2, False]
+
+
 def test_a_long_text_shows_no_more_of_itself_than_a_short_one(world: Callable) -> None:
     here = world(5)
     text = "Why? I say so! You, Ann and Bo Lind, did not. "

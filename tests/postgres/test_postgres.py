@@ -25,6 +25,7 @@ from pinyon.store import _pg_schema as schema
 from pinyon.store._pg_rows import read, spell
 from pinyon.store._pg_walls import said_by
 from pinyon.store.postgres import PostgresEngine, grant_walls
+from pinyon.store.side import Usage
 
 psycopg = pytest.importorskip("psycopg")
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -370,10 +371,14 @@ def test_an_engine_behind_the_walls_answers_and_writes(engine: PostgresEngine, a
 
 def test_an_index_is_made_while_others_read_and_write(engine: PostgresEngine, address: str) -> None:
     put(engine, *(f"n{number}" for number in range(50)))
-    step = schema.MIGRATIONS[-1]
+    names = [step.name for step in schema.MIGRATIONS]
+    later = names[names.index("find by facet and parent") :]
     run(engine, "DROP INDEX cubes_by_facet")
     run(engine, "DROP INDEX cubes_by_parent")
-    run(engine, f"DELETE FROM migrations WHERE name = '{step.name}'")
+    run(engine, "ALTER TABLE usage DROP COLUMN text, DROP COLUMN sessions")
+    run(engine, "ALTER TABLE blobs DROP COLUMN put")
+    for name in later:
+        run(engine, f"DELETE FROM migrations WHERE name = '{name}'")
     run(engine, "CREATE INDEX cubes_by_facet ON ONLY cubes USING gin (facets) WHERE facets IS NOT NULL")  # cut off
     stop, written = threading.Event(), [0]
 
@@ -394,6 +399,26 @@ def test_an_index_is_made_while_others_read_and_write(engine: PostgresEngine, ad
     valid = run(engine, f"{sql} WHERE {mine}")
     assert valid == [(True, 4)]
     assert engine.problems() == []
+
+
+def test_usage_and_blobs_of_an_older_schema_are_kept(engine: PostgresEngine, address: str) -> None:
+    put(engine, "one")
+    (cube,) = engine.find(View(ANN), newest_first=True, limit=9, after=None)
+    blob = engine.blobs.put(b"tensors")
+    engine.usage.change([cube.row], lambda _: {cube.row: Usage(3, NOW, 0.5)})
+    run(engine, "ALTER TABLE usage DROP COLUMN text, DROP COLUMN sessions")
+    run(engine, "ALTER TABLE blobs DROP COLUMN put")
+    run(engine, "DELETE FROM migrations WHERE name IN ('sessions of usage', 'age of blobs')")
+    newer = PostgresEngine(address)
+    assert newer.usage.of([cube.row]) == {cube.row: Usage(3, NOW, 0.5)}
+    used = Usage(4, NOW, 0.6, "d" * 64, ("a", "b"))
+    newer.usage.change([cube.row], lambda _: {cube.row: used})
+    assert newer.usage.every(0, 9) == [(cube.row, used)]
+    assert newer.blobs.get(blob) == b"tensors"
+    assert newer.blobs.sweep(3600.0) == 0
+    assert newer.blobs.sweep(0.0) == 1
+    assert newer.problems() == []
+    newer.close()
 
 
 def test_several_processes_may_open_a_store_that_is_not_there_yet(address: str) -> None:

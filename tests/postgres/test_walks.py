@@ -11,14 +11,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import initialize
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "schedule"))
 
+from lives import World
 from pg_server import WHY_NOT, wiped
+from test_lifecycle_rules import LifeWalk
+from test_lifecycle_walk import walk
 from test_rights_contract import compare, random_worlds
 from test_time_contract import Walk as TimeWalk
 from worlds import BLOBS
 
 from pinyon.store import MemoryEngine, Store
-from pinyon.store.postgres import grant_walls
+from pinyon.store.postgres import PostgresEngine, grant_walls
 from pinyon.testing import FixedClock
 
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -59,6 +63,30 @@ TestWalk = Walk.TestCase
 
 @pytest.mark.slow
 class TestWalkAtLength(Walk.TestCase):  # type: ignore[misc]  # made by Hypothesis
+    settings = at_length(100, 100)
+
+
+def test_lives_are_led_as_the_plain_machine_says() -> None:
+    engine = wiped("life")
+    try:
+        walk(World(engine), 120, seed=3)
+    finally:
+        engine.close()
+
+
+class ServedLives(LifeWalk):
+    """The walk of lives that Hypothesis chooses, on PostgreSQL."""
+
+    def engine(self) -> PostgresEngine:
+        return wiped("lives")
+
+
+ServedLives.TestCase.settings = at_length(3, 12)
+TestLives = ServedLives.TestCase
+
+
+@pytest.mark.slow
+class TestLivesAtLength(ServedLives.TestCase):  # type: ignore[misc]  # made by Hypothesis
     settings = at_length(100, 100)
 
 

@@ -14,8 +14,8 @@ from pinyon.core.scope import Scope
 from pinyon.core.where import EVERY_STATE, View, Where
 from pinyon.govern import Forgetter, Retention
 from pinyon.govern.rights import joined_rights
+from pinyon.schedule.due import LifecycleConfig
 from pinyon.schedule.lifecycle import Lifecycle
-from pinyon.schedule.sweep import LifecycleConfig
 from pinyon.store import Store
 from pinyon.store.side import Usage
 from pinyon.testing import FixedClock

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pinyon.core.scope import Scope
 from pinyon.errors import BadInput, Busy
-from pinyon.schedule import Heat
+from pinyon.schedule import Heat, sessions_of
+from pinyon.schedule.heat import joined
 from pinyon.store._memory_jobs import MemoryUsage
-from pinyon.store.side import Usage, UsageTable
+from pinyon.store.side import MOST_SESSIONS, Usage, UsageTable
 from pinyon.testing import FixedClock
 
 DAY = 86_400.0
@@ -119,6 +121,90 @@ def test_old_uses_are_written_at_the_next_one() -> None:
     clock.advance(1)
     heat.note([1])
     assert table.writes == 1
+
+
+def texts_used(heat: Heat, *uses: tuple[str, str | None]) -> None:
+    for text, session in uses:
+        heat.note([1], texts={1: text}, by=Scope(user="ann", session=session))
+
+
+def test_each_session_counts_once_and_up_to_the_most(usage: UsageTable) -> None:
+    heat, counts = Heat(usage, FixedClock()), []
+    for session in ("a", "a", "b", *map(str, range(20))):
+        texts_used(heat, ("x", session))
+        heat.flush()
+        counts.append(sessions_of(usage.of([1])[1], "x"))
+    assert counts[:3] == [1, 1, 2]
+    assert max(counts) == counts[-1] == MOST_SESSIONS
+    assert sessions_of(usage.of([1])[1], "y") == 0
+
+
+def test_sessions_of_several_processes_add_up_and_those_without_a_name_count_by_process(usage: UsageTable) -> None:
+    for expected in (1, 2, 3):
+        heat = Heat(usage, FixedClock())
+        texts_used(heat, ("x", None), ("x", None))
+        heat.close()
+        assert sessions_of(usage.of([1])[1], "x") == expected
+    for _ in range(2):
+        heat = Heat(usage, FixedClock())
+        texts_used(heat, ("x", "monday"))
+        heat.close()
+    assert sessions_of(usage.of([1])[1], "x") == 4
+
+
+def test_people_and_tenants_do_not_share_a_session() -> None:
+    heat = Heat(MemoryUsage(), FixedClock())
+    for by in (Scope("t", "ann", None, "1"), Scope(None, "ann", None, "1"), Scope("t", "bob", None, "1")):
+        heat.note([1], texts={1: "x"}, by=by)
+    assert sessions_of(heat.usage([1])[1], "x") == 3
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_another_text_begins_anew(usage: UsageTable, most: int) -> None:
+    clock = FixedClock()
+    heat = Heat(usage, clock, most=most)
+    for text, session in (("x", "a"), ("x", "b"), ("y", "c")):
+        texts_used(heat, (text, session))
+        clock.advance(1)
+    found = heat.usage([1])[1]
+    assert (sessions_of(found, "x"), sessions_of(found, "y"), found.count) == (0, 1, 3)
+
+
+def test_a_use_without_a_text_leaves_the_sessions_as_they_are(usage: UsageTable) -> None:
+    heat = Heat(usage, FixedClock())
+    texts_used(heat, ("x", "a"))
+    heat.flush()
+    heat.note([1])
+    assert sessions_of(heat.usage([1])[1], "x") == 1
+
+
+def test_what_rests_names_no_session_and_joins_no_two_memories() -> None:
+    table = MemoryUsage()
+    heat = Heat(table, FixedClock())
+    heat.note([1, 2], texts={1: "x", 2: "x"}, by=Scope(user="ann", session="with my doctor"))
+    heat.close()
+    one, two = table.of([1])[1], table.of([2])[2]
+    assert "doctor" not in repr((one, two))
+    assert set(one.sessions).isdisjoint(two.sessions)
+
+
+MOMENTS = st.none() | st.integers(0, 3).map(lambda days: FixedClock(days * DAY).now())
+USES = st.builds(
+    Usage,
+    st.integers(0, 5),
+    MOMENTS,
+    st.just(1.0),
+    st.sampled_from(["", "x", "y"]),
+    st.lists(st.sampled_from("abcd"), unique=True).map(lambda names: tuple(sorted(names))),
+)
+
+
+@given(USES, USES)
+def test_two_sets_of_uses_are_one_in_either_order(one: Usage, other: Usage) -> None:
+    assume(one.text == other.text or one.last != other.last)
+    assert joined(one, other) == joined(other, one)
+    if one.text == other.text:
+        assert joined(one, other).sessions == tuple(sorted({*one.sessions, *other.sessions}))
 
 
 def test_closing_writes_what_was_gathered(usage: UsageTable) -> None:

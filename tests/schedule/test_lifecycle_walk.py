@@ -181,7 +181,8 @@ def compare(world: World, machine: Machine) -> None:
     wanted = {
         id
         for id, mine in machine.cubes.items()
-        if mine.state in ("generated", "activated", "merged", "frozen") and (mine.expires is None or mine.expires > now)
+        if mine.state == "frozen"
+        or (mine.state in ("generated", "activated", "merged") and (mine.expires is None or mine.expires > now))
     }
     assert world.live() == wanted
 

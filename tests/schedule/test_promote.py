@@ -185,8 +185,8 @@ def test_decisions_become_jobs_that_wait_once() -> None:
     planner.states([item(1), item(2)], [Built(9, "a", 1.0)])
     assert [(job.kind, dict(job.arguments)) for job in jobs.find()] == [
         ("drop", {"id": "", "row": 9, "from": "state"}),
-        ("convert", {"id": "id1", "row": 1, "to": "state"}),
-        ("convert", {"id": "id2", "row": 2, "to": "state"}),
+        ("convert", {"id": "id1", "row": 1, "to": "state", "saving": 2.8}),
+        ("convert", {"id": "id2", "row": 2, "to": "state", "saving": 2.8}),
     ]
     assert len(log) == 2
 

@@ -18,9 +18,9 @@ from pinyon.core.where import Where
 from pinyon.errors import BadInput
 from pinyon.govern import Forgetter, Retention, Rule
 from pinyon.govern.rights import joined_rights
+from pinyon.schedule.due import LifecycleConfig
 from pinyon.schedule.lifecycle import Lifecycle
 from pinyon.schedule.moves import STATES
-from pinyon.schedule.sweep import LifecycleConfig
 from pinyon.store import SqliteEngine, Store
 from pinyon.testing import FixedClock
 

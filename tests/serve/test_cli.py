@@ -2,6 +2,8 @@ import io
 import json
 import sqlite3
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from pinyon import Memory
 from pinyon.serve.cli import main
+from pinyon.serve.screen import Screen
 
 
 def texts(document: Any) -> list[str]:
@@ -77,6 +80,9 @@ def test_an_unknown_verb_names_the_nearest(line: Any, typed: str, meant: str) ->
         ["export"],
         ["completion"],
         ["completion", "tcsh"],
+        ["search", " "],
+        ["ask", ""],
+        ["recall", "\t"],
     ],
 )
 def test_a_wrong_call_is_one_sentence_and_exit_2(line: Any, words: list[str]) -> None:
@@ -92,9 +98,6 @@ def test_a_wrong_call_is_one_sentence_and_exit_2(line: Any, words: list[str]) ->
 @pytest.mark.parametrize(
     "words",
     [
-        ["search", " "],
-        ["ask", ""],
-        ["recall", "\t"],
         ["get", "abcd"],
         ["get", "ab"],
         ["get", "../../etc/passwd"],
@@ -269,6 +272,28 @@ def test_an_archive_goes_to_standard_output(told: Any) -> None:
     with zipfile.ZipFile(io.BytesIO(told("export", "-").stdout_bytes)) as archive:
         assert json.loads(archive.read("manifest.json"))["format"] == "pinyon-archive"
         assert len(archive.read("cubes.jsonl").splitlines()) == 4
+
+
+@pytest.mark.parametrize(("given", "unit", "done"), [((), "memories", 4), (("--everything",), "entries", 4)])
+def test_an_export_shows_a_bar(
+    told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], unit: str, done: int
+) -> None:
+    bars: dict[str, int] = {}
+
+    @contextmanager
+    def bar(_self: Screen, unit: str) -> Iterator[Callable[[object], object]]:
+        bars[unit] = 0
+
+        def tell(step: object) -> None:
+            bars[unit] += step if isinstance(step, int) else 1
+
+        yield tell
+
+    monkeypatch.setattr(Screen, "bar", bar)
+    result = told("export", str(tmp_path / "a.pinyon"), *given)
+    assert result.exit_code == 0
+    assert list(bars) == [unit]
+    assert bars[unit] >= done
 
 
 def test_an_export_replaces_nothing_but_an_archive(told: Any, tmp_path: Path) -> None:
@@ -530,6 +555,13 @@ def test_completion_prints_a_script(line: Any, shell: str) -> None:
 def test_the_demo_runs_beside_the_memory(line: Any) -> None:
     result = line("demo", "--json")
     assert result.exit_code == 0
-    json.loads(result.stdout)
+    told = json.loads(result.stdout)
+    by_kind = {asked["kind"]: asked for asked in told["questions"]}
+    assert told["summary"]["right"] == sum(asked["is_right"] for asked in told["questions"])
+    assert by_kind["changed fact"]["is_right"]
+    assert "four days" in by_kind["changed fact"]["answer"].split("[1]")[0]  # what is so now leads
+    assert by_kind["never said"]["is_right"]
+    whole = all(town in by_kind["list"]["answer"] for town in ("Arbroath", "Perth", "St Andrews"))
+    assert by_kind["list"]["is_right"] is whole  # two towns of three are not the answer
     assert not line.path.exists()
     assert (line.folder / "demo.db").exists()

@@ -242,3 +242,83 @@ def wait_until_reading(pid: int) -> None:
         if "pipe" in (call.read_text() if call.exists() else ""):
             return
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("place", ["mysql://u:secret@h/db", "http://u:secret@h/x"])
+@pytest.mark.parametrize("verb", ["add", "search", "doctor"])
+def test_an_address_of_no_store_is_refused_without_its_password(line: Any, place: str, verb: str) -> None:
+    result = line("--path", place, verb, *([] if verb == "doctor" else ["hi"]))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: there is no store for ")
+    assert "secret" not in result.output
+    assert list(line.folder.iterdir()) == []
+
+
+def test_an_address_of_a_file_is_the_file(line: Any) -> None:
+    assert line("--path", f"sqlite:///{line.folder}/a.db", "add", "hi").exit_code == 0
+    assert line("--path", str(line.folder / "a.db"), "search", "hi").exit_code == 0
+
+
+@pytest.mark.parametrize("verb", [["search", "hi"], ["stats"], ["ask", "hi"], ["list"], ["doctor"]])
+def test_reading_makes_no_memory_of_an_empty_file(line: Any, verb: list[str]) -> None:
+    line.path.touch()
+    result = line(*verb)
+    assert result.exit_code == 1
+    assert f"{line.path} is an empty file and no memory" in result.output
+    assert line.path.stat().st_size == 0
+
+
+def test_adding_makes_a_memory_of_an_empty_file(line: Any) -> None:
+    line.path.touch()
+    assert line("add", "hi").exit_code == 0
+    assert line("search", "hi").exit_code == 0
+
+
+@pytest.mark.parametrize("verb", ["search", "recall", "ask"])
+@pytest.mark.parametrize("words", [[], [""], ["  "], ["", " "]])
+def test_an_empty_question_is_misuse(told: Any, verb: str, words: list[str]) -> None:
+    result = told(verb, *words)
+    assert result.exit_code == 2
+    assert f"hint: `pinyon {verb} --help` shows what it takes" in result.stderr
+
+
+def test_the_doctor_says_what_is_left_of_a_damaged_file(told: Any) -> None:
+    data = told.path.read_bytes()
+    told.path.write_bytes(data[: len(data) // 8])
+    first = told("search", "peanuts")
+    assert first.exit_code == 1
+    assert "`pinyon doctor` says what is left" in first.stderr
+    result = told("doctor")
+    assert result.exit_code == 1
+    assert "be read in it" in result.stdout
+
+
+DEAD = "openai:foo@http://127.0.0.1:9/v1"  # the port of a service that nobody runs
+
+
+@pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for an endpoint that is down."""
+    pytest.importorskip("httpx")
+    from pinyon.models.http import Patience
+
+    monkeypatch.setattr("pinyon.models.http.Patience", lambda: Patience(attempts=1, timeout_s=5.0))
+
+
+@pytest.mark.usefixtures("one_attempt")
+def test_an_endpoint_that_is_down_breaks_no_verb(line: Any, tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("The otters sleep at noon.")
+    assert line("add", "The hives stand behind the mill.", "--embedder", DEAD).exit_code == 0
+    done = line("import", str(tmp_path / "more.txt"))
+    assert done.exit_code == 0
+    assert "vectors wait for their embedder: POST http://127.0.0.1:9/v1/embeddings got no answer" in done.stderr
+    assert "Traceback" not in done.output
+    for verb in (["search", "hives"], ["recall", "hives"], ["ask", "where are the hives"], ["doctor"], ["stats"]):
+        assert line(*verb).exit_code == 0, verb
+    said = line.json("stats")
+    assert said["pending"] == 2
+    assert said["detail"]["chosen_embedder"] == "openai:foo@http://127.0.0.1:9/v1:own"
+    assert "got no answer" in said["detail"]["embedder_failure"]
+    repaired = line("doctor", "--repair")
+    assert repaired.exit_code == 0
+    assert "made no missing vectors: POST" in repaired.stdout

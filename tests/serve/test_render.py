@@ -10,7 +10,11 @@ from pinyon.importing import Importer, import_stream
 from pinyon.results import Imported, SourceResult
 from pinyon.serve.doctor import examine
 from pinyon.serve.outcomes import Exported, Health, Past
-from pinyon.serve.render import Look, json_of, remarks_of, text_of, trace_of, visible
+from pinyon.serve.render import _EXTRACTED, Look, json_of, remarks_of, text_of, trace_of, visible
+from pinyon.sources.docx import Docx
+from pinyon.sources.epub import Epub
+from pinyon.sources.html import Html
+from pinyon.sources.pdf import Pdf
 
 PLAIN = Look()
 COLORED = Look(is_colored=True, width=80)
@@ -68,7 +72,7 @@ def test_json_shows_cubes_as_everywhere(memory: Memory) -> None:
     document = json_of(found)
     assert isinstance(document, dict)
     assert document["hits"][0]["cube"] == cube_to_json(found.hits[0].cube)  # type: ignore[index,call-overload]
-    assert set(document) == {"hits", "considered", "terms", "ms", "notes"}
+    assert set(document) == {"hits", "repeated", "considered", "terms", "ms", "notes"}
 
 
 def test_a_hit_shows_its_id_date_speaker_and_session(memory: Memory) -> None:
@@ -81,6 +85,36 @@ def test_a_hit_shows_its_id_date_speaker_and_session(memory: Memory) -> None:
 def test_a_chunk_shows_its_source_and_place(memory: Memory) -> None:
     line = text_of(memory.search("tomatoes", k=1), PLAIN).split("\n")[0]
     assert re.search(r"added \d+ \w+ \d{4} · garden\.md:\d+-\d+$", line)
+
+
+@pytest.mark.parametrize(("page", "shown"), [
+    (b"<h1>Garden</h1><p>Yes.</p><h2>Beds</h2><p>Leeks like the cold.</p>", "garden.HTML:Garden > Beds"),
+    (b"<p>Leeks like the cold.</p>", "garden.HTML"),
+])  # fmt: skip
+def test_a_chunk_of_a_page_shows_its_section_and_no_offsets_of_a_text_that_is_no_file(page: bytes, shown: str) -> None:
+    with Memory.open(":memory:") as memory:
+        import_stream(memory, page, "garden.HTML", importer=Importer())
+        found = memory.search("leeks", k=1)
+        assert text_of(found, PLAIN).split("\n")[0].endswith(f" · {shown}")
+        assert f"{shown}\n" in text_of(found.hits[0].cube, PLAIN)
+        assert found.hits[0].cube.header.provenance.span is not None
+
+
+def test_offsets_are_hidden_for_every_kind_of_file_whose_words_are_read_out_of_it() -> None:
+    readers = (Html(), Docx(), Epub(), Pdf())
+    assert set(_EXTRACTED) == set().union(*(reader.suffixes for reader in readers))
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("a.md", "---\ntags: [x]\n---\n# Über\n\nÄpfel.\n\n## Beete\n\nLauch.\n"), ("a.csv", "name,age\nÄnne,3\nBob,4\n"),
+    ("a.txt", "Erstes.\n\nZweites — Ende.\n"),
+])  # fmt: skip
+def test_offsets_that_are_shown_lead_back_into_the_file(name: str, text: str) -> None:
+    with Memory.open(":memory:") as memory:
+        import_stream(memory, text.encode(), name, importer=Importer())
+        for cube in memory.iterate():
+            start, end = cube.header.provenance.span or (0, 0)
+            assert text[start:end].strip() == cube.text.strip()
 
 
 def test_terms_are_marked_by_their_stem_and_only_in_colour(memory: Memory) -> None:

@@ -1,6 +1,7 @@
 import inspect
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,7 @@ FOR_PROGRAMS = {  # methods that are no verb of a person
     "scope": "the scope options",
     "source": "what `import` asks for each source",
     "space": "--space",
+    "talk": "for assistants, which hold it over many turns",
     "store": "for tools below the verbs",
 }
 UNDERSTOOD = {  # parameters of Python that stand for others in the table
@@ -38,6 +40,8 @@ UNDERSTOOD = {  # parameters of Python that stand for others in the table
     "importer",  # its fields
     "progress",  # given by whoever runs the verb
     "rights",  # `grant` gives them
+    "lifecycle",  # made of spans
+    "scope",  # the scope options
     "rules",  # made of the options of a rule
     "functions",  # for programs
     "router",  # for programs
@@ -47,6 +51,8 @@ UNDERSTOOD = {  # parameters of Python that stand for others in the table
     "source",  # --path
     "path",  # --path
     "work",  # for programs
+    "idle_s",  # for programs
+    "engine",  # that of the memory
     "stop",  # the end of the program
     "redact",  # for programs
 }
@@ -148,3 +154,18 @@ def test_a_verb_takes_filters_as_json_callers_write_them() -> None:
         memory.add("b", metadata={"year": 2024})
         page = verb.run(memory, {"metadata": {"year": {"gt": 2021}}, "limit": 5})
         assert [cube.text for cube in page.cubes] == ["b"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_an_export_tells_of_its_steps(tmp_path: Path, everything: bool) -> None:
+    export = next(verb for verb in VERBS if verb.name == "export")
+    told: list[object] = []
+    with Memory.open(tmp_path / "m.db") as memory:
+        for number in range(7):
+            memory.add(f"note {number}")
+        entries = memory.store.engine.head().seq
+        export.run(memory, {"path": str(tmp_path / "a.pinyon"), "everything": everything}, told.append)
+    steps = [step for step in told if isinstance(step, int)]
+    assert len(steps) == len(told) > 0
+    assert sum(steps) == (entries if everything else 7)  # a bar that is told of steps ends where the work does
+    assert min(steps) > 0

@@ -277,6 +277,15 @@ def test_usage_is_read_changed_and_written_at_once(tables: Engine) -> None:
     assert tables.usage.of([1, 2, 3]) == {1: Usage(1, NOON, 0.25), 2: Usage(2, NOON, 0.25)}
 
 
+def test_usage_keeps_the_text_and_the_sessions_it_was_used_in(tables: Engine) -> None:
+    used = Usage(2, NOON, 0.25, "d" * 64, ("0a", "b1"))
+    tables.usage.change([1, 2], lambda _: {1: used, 2: Usage(1, NOON, 0.5)})
+    assert tables.usage.of([1, 2]) == {1: used, 2: Usage(1, NOON, 0.5)}
+    assert tables.usage.every(0, 1) == [(1, used)]
+    tables.usage.change([1], lambda found: {1: replace(found[1], text="e" * 64, sessions=())})
+    assert tables.usage.of([1]) == {1: Usage(2, NOON, 0.25, "e" * 64)}
+
+
 def test_usage_comes_in_pages_and_goes_with_its_cube(tables: Engine) -> None:
     tables.usage.change(range(1, 1203), lambda _: {row: Usage(row, None, 0.5) for row in range(1, 1203)})
     assert [row for row, _ in tables.usage.every(2, 3)] == [3, 4, 5]

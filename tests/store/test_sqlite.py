@@ -23,6 +23,7 @@ from pinyon.core.where import View, Where
 from pinyon.errors import BadInput, Damaged, Denied, StoreError, TooNew
 from pinyon.store import SqliteEngine, Store
 from pinyon.store.migrations import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from pinyon.store.side import Usage
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 ANN = Scope(user="ann")
@@ -103,7 +104,7 @@ def test_an_untouched_file_is_sound(file: Path) -> None:
         ("DELETE FROM parents", "parents"),
         ("UPDATE parents SET parent = 'f'", "parents"),
         ("UPDATE parents SET row = 77", "parents of a cube 77"),
-        ("INSERT INTO usage VALUES (77, 1, NULL, 0.0)", "usage of a cube 77"),
+        ("INSERT INTO usage (row, count, rate) VALUES (77, 1, 0.0)", "usage of a cube 77"),
         ("UPDATE versions SET seq = 2", "version 1 of cube"),
         ("UPDATE versions SET next = 9", "does not end where the next begins"),
         ("UPDATE versions SET row = 9", "does not end where the next begins"),
@@ -458,6 +459,31 @@ def test_a_file_of_the_first_schema_that_cannot_be_written_says_so(old_file: Pat
         with pytest.raises(StoreError, match="has schema 1"):
             SqliteEngine(old_file)
     assert old_file.read_bytes() == before
+
+
+def test_usage_of_the_fourth_schema_is_kept_and_its_sessions_are_counted_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    store = Store(SqliteEngine(path))
+    (placed,) = store.put([Draft(Text("The key hangs in the hall."))], owner=Scope(), space="main", now=NOW)
+    cube = placed.cube
+    store.engine.close()
+    db = sqlite3.connect(path)
+    for column in ("text", "sessions"):
+        db.execute(f"ALTER TABLE usage DROP COLUMN {column}")
+    db.execute("INSERT INTO usage VALUES (?, 3, ?, 0.5)", (cube.row, micros(NOW)))
+    db.execute("DELETE FROM migrations WHERE name = 'sessions of usage'")
+    db.execute("PRAGMA user_version = 4")
+    db.commit()
+    db.close()
+    engine = SqliteEngine(path)
+    assert engine.usage.of([cube.row]) == {cube.row: Usage(3, NOW, 0.5)}
+    used = Usage(4, NOW, 0.6, "d" * 64, ("a", "b"))
+    engine.usage.change([cube.row], lambda _: {cube.row: used})
+    engine.close()
+    again = SqliteEngine(path)
+    assert again.usage.of([cube.row]) == {cube.row: used}
+    assert Store(again).check() == []
+    again.close()
 
 
 def test_every_migration_is_counted() -> None:

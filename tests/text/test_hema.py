@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pinyon.core.budget import Budget
 from pinyon.core.cube import Cube
@@ -25,7 +26,18 @@ from pinyon.text import Hit, Hits
 from pinyon.text._hema_compact import CompactRules
 from pinyon.text._hema_forget import Retrievals, least_salient
 from pinyon.text._hema_prompt import Layout, in_order, lay_out
-from pinyon.text.hema import Chunk, Compact, Forgetting, Hema, HemaConfig, HemaRecipe, Near, VectorMemory, salience
+from pinyon.text.hema import (
+    Chunk,
+    Compact,
+    Forgetting,
+    Hema,
+    HemaConfig,
+    HemaRecipe,
+    Near,
+    Tombstone,
+    VectorMemory,
+    salience,
+)
 from pinyon.text.summarize import CallableSummarizer
 
 NO_FORGETTING = Forgetting(period=None)
@@ -168,6 +180,34 @@ def test_the_search_equals_brute_force() -> None:
         assert all(abs(each.score - naive[each.chunk.id]) < 1e-6 for each in found)
         assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
         assert memory.nearest(question, 7) == found[:7]
+
+
+class OneHot(HashEmbedder):
+    """Texts of one word that are equal or have nothing in common: no score is rounded."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        rows[range(len(texts)), [WORDS.index(text) for text in texts]] = 1.0
+        return rows
+
+
+@given(st.lists(st.sampled_from(WORDS[:4]), min_size=1, max_size=12), st.sets(st.integers(0, 11)), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_of_equal_chunks_the_later_is_nearer_and_forgotten_ones_are_not_there(
+    texts: list[str], gone: set[int], back: int
+) -> None:
+    memory = VectorMemory(OneHot(), WordCounter())
+    for turn, text in enumerate(texts, 1):
+        memory.append(turn, [Turn(text)])
+    chunks = memory.live()
+    stones = [Tombstone.of(chunk, "test", DAY) for chunk in chunks if chunk.place in gone]
+    memory.forget(stones)
+    for stone in stones[:back]:  # brought back out of order
+        memory.restore(stone.id)
+    live = [chunk for chunk in chunks if chunk in memory.live()]
+    naive = sorted(live, key=lambda chunk: (chunk.text != "bees", -chunk.place))
+    assert [each.chunk for each in memory.nearest("bees", None)] == naive
+    assert [each.chunk for each in memory.nearest("bees", 3)] == naive[:3]
 
 
 # --- (d) to (f): forgetting ----------------------------------------------------------------------------------------
@@ -355,6 +395,8 @@ def test_a_successor_comes_with_what_it_took_the_place_of() -> None:
     old, _, new, _ = memory.live()
     memory.supersede(old.id, new.id)
     assert [chunk.id for chunk in chat.prompt("what is the boiler code").shown] == [old.id, new.id]
+    again = VectorMemory.from_json(json.loads(json.dumps(memory.to_json())), HashEmbedder(), WordCounter())
+    assert again.nearest("what is the boiler code", 2) == memory.nearest("what is the boiler code", 2)
 
 
 def test_a_circle_of_successors_ends() -> None:

@@ -14,9 +14,14 @@ NOW = datetime(2023, 5, 10)
     [
         ("When did Ann go to Rome?", {"wants_time"}),
         ("What year did she move?", {"wants_time"}),
-        ("How many dogs has Bo?", {"wants_number"}),
-        ("How many times did Ann sail?", {"wants_number", "wants_several"}),
-        ("What kinds of books does Ann read?", {"wants_several"}),
+        ("How many dogs has Bo?", {"wants_number", "wants_several"}),
+        ("How many times did Ann sail?", {"wants_number", "wants_several", "wants_times"}),
+        ("How much did Ann eat?", {"wants_number"}),
+        ("How many weeks did Ann stay?", {"wants_number"}),
+        ("What kinds of books does Ann read?", set()),
+        ("Where does Ann live now?", {"wants_recent"}),
+        ("What did Ann recently paint?", {"wants_recent"}),
+        ("What did Ann recently paint in May 2022?", set()),
         ("Would Ann enjoy a concert?", {"wants_judgement"}),
         ("What might Bo study?", {"wants_judgement"}),
         ("What did Ann paint?", set()),
@@ -24,7 +29,7 @@ NOW = datetime(2023, 5, 10)
 )
 def test_a_question_says_what_it_wants(question: str, wanted: set[str]) -> None:
     cues = read_question(question, NOW)
-    flags = ("wants_time", "wants_number", "wants_several", "wants_judgement")
+    flags = ("wants_time", "wants_number", "wants_several", "wants_times", "wants_recent", "wants_judgement")
     assert {name for name in flags if getattr(cues, name)} == wanted
 
 
@@ -33,7 +38,26 @@ def test_a_question_says_what_it_wants(question: str, wanted: set[str]) -> None:
     [
         ("What was the first book that Ann read?", "first"),
         ("What is the latest news of Bo?", "latest"),
-        ("Where does Ann currently live?", "latest"),
+        ("Which is the most recent of Bo's songs?", "latest"),
+        ("Where did Ann last go swimming?", "latest"),
+        ("What is the last book she read?", "latest"),
+        ("What were the last two books she read?", "latest"),
+        ("When was the last time Ann swam?", "latest"),
+        ("Which dentist did Ann go to last?", "latest"),
+        ("When did Ann begin to paint?", "first"),
+        ("What is the latest of all, not the first?", "latest"),
+        ("Where does Ann currently live?", None),
+        ("What did Ann do last week?", None),
+        ("What did Ann do in the last two weeks?", None),
+        ("What did Ann read last summer?", None),
+        ("What did Ann do last May?", None),
+        ("How long did the party last?", None),
+        ("Which of them will last?", None),
+        ("Did the show last into the night?", None),
+        ("What did Ann do at last?", None),
+        ("What is Ann's last name?", None),
+        ("Who won first place?", None),
+        ("Where did Bo go on the first weekend of May?", None),
         ("What did Ann paint?", None),
     ],
 )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import BadInput
 from .header import Header, header_text, header_to_json
-from .payload import Json, Kind, Payload, Text, canonical, payload_to_json
-from .scope import Scope
+from .payload import Json, Kind, Payload, Text, canonical, clean, payload_to_json
+from .scope import Scope, check_name
 
-__all__ = ["Cube", "Draft", "Version", "check_metadata", "cube_to_json", "seal_hash", "seal_id"]
+__all__ = ["Cube", "Draft", "Version", "check_metadata", "check_tags", "cube_to_json", "seal_hash", "seal_id"]
 
 _DEEPEST = 100  # levels of metadata; parsers of JSON give up at some hundreds
 ID_LENGTH = 32
@@ -128,6 +128,18 @@ def seal_hash(payload: Payload, header: Header, parent: str) -> str:
         body = canonical(payload_to_json(payload))
     text = f"{parent}\n{body}\n{header_text(header)}"
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags as they are kept, each once; a single text is one tag.
+
+    Raises:
+        BadInput: They are no texts, or one cannot be a tag.
+    """
+    given = [tags] if isinstance(tags, str) else tags
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
+        raise BadInput(f"tags are a list of texts, not {tags!r}", hint='for example ["home", "bees"]')
+    return tuple(dict.fromkeys(check_name(clean(tag) if isinstance(tag, str) else tag, "tag") for tag in given))
 
 
 def check_metadata(value: object) -> dict[str, Json]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from ..errors import BadInput
 from .clock import from_micros, micros
 from .payload import Json, canonical
 
@@ -17,12 +18,14 @@ __all__ = [
     "Lineage",
     "Origin",
     "Parent",
+    "Priority",
     "Provenance",
     "Rights",
     "State_",
     "header_from_json",
     "header_text",
     "header_to_json",
+    "priority_of",
     "rights_from_json",
     "rights_to_json",
 ]
@@ -42,6 +45,11 @@ class Origin(StrEnum):
 
 Unit = Literal["note", "turn", "chunk"]
 State_ = Literal["generated", "activated", "merged", "archived", "expired", "frozen"]
+
+
+Priority = Literal["low", "middle", "high"]
+"""How much a place is worth to a cube: 0, 0.5 or 1."""
+_PRIORITIES: Mapping[object, float] = {"low": 0.0, "middle": 0.5, "high": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,26 @@ class Header:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Json] = field(default_factory=dict)
     _text: str = field(default="", init=False, repr=False, compare=False)  # see `header_text`
+
+
+def priority_of(said: Priority | float) -> float:
+    """Return a priority as a number.
+
+    Args:
+        said: Its name, or a number from 0 to 1.
+
+    Raises:
+        BadInput: It is neither.
+
+    Example:
+        >>> priority_of("high")
+        1.0
+    """
+    if isinstance(said, str) and said in _PRIORITIES:
+        return _PRIORITIES[said]
+    if isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 <= said <= 1:
+        raise BadInput(f"{said!r} is no priority", hint=f"use {', '.join(map(str, _PRIORITIES))}, or 0 to 1")
+    return float(said)
 
 
 _PROVENANCE = tuple((f.name, f.default) for f in fields(Provenance))

@@ -191,7 +191,8 @@ class Where:
         metadata: Conditions on its metadata, all of them.
         kinds: Kinds of payload.
         states: Stages of life, as `Life.standing` says them.
-        valid_at: Moment of event time at which it must hold: not before `Cube.time`, and before ``valid_to``.
+        valid_at: Moment of event time at which it must hold: not before `Cube.time`, and before ``valid_to``. Where
+            no states are named, that counts what held then and was archived since, as what was superseded is.
     """
 
     since: datetime | None = None
@@ -211,6 +212,16 @@ class Where:
         """Tags and metadata as one list of conditions."""
         return tuple(Condition(TAG_KEY, "eq", tag) for tag in self.tags) + self.metadata
 
+    @property
+    def counts_ended(self) -> bool:
+        """Whether archived cubes count whose ``valid_to`` is known: of them it is asked when they held."""
+        return self.valid_at is not None and self.states == LIVE_STATES
+
+    def _is_in_state(self, cube: Cube) -> bool:
+        life = cube.header.life
+        is_ended = life.state == "archived" and life.valid_to is not None
+        return life.standing in self.states or (is_ended and self.counts_ended)
+
     def matches(self, cube: Cube) -> bool:
         """Return whether a cube meets every filter: the plain form that every store and index must agree with."""
         p = cube.header.provenance
@@ -222,7 +233,7 @@ class Where:
             or (self.session is not None and cube.owner.session != self.session)
             or (self.thread is not None and p.thread != self.thread)
             or (self.kinds and cube.kind not in self.kinds)
-            or cube.header.life.standing not in self.states
+            or not self._is_in_state(cube)
             or (self.valid_at is not None and not _holds(cube, self.valid_at))
         ):
             return False
@@ -252,7 +263,8 @@ class View:
         access: What the caller holds; None for what the scope alone gives where nothing is ruled.
         at: Number of the journal's entry after which the store is looked at; None for now. What was forgotten since
             is not there; whoever may not read a cube today may not read what it was.
-        moment: Cubes that expire at or before it are not there; None looks at no expiry.
+        moment: Cubes that expire at or before it are not there, unless they are frozen; None looks at no expiry. With
+            `at`, the time of that entry: what expired later was still there.
     """
 
     scope: Scope = Scope()
@@ -279,23 +291,22 @@ class View:
         )
 
     def is_over(self, cube: Cube) -> bool:
-        """Return whether a cube's time is up."""
-        expires = cube.header.life.expires
-        return expires is not None and self.moment is not None and expires <= self.moment
+        """Return whether a cube's time is up; that of a frozen one stands still."""
+        life = cube.header.life
+        if life.expires is None or self.moment is None or life.state == "frozen":
+            return False
+        return life.expires <= self.moment
 
     def admits(self, cube: Cube, today: Cube | None = None) -> bool:
         """Return whether the caller may see the cube and asked for it: the plain form of every store and index.
 
         Args:
             cube: As it is, or as it was at `at`.
-            today: As it is now, where `cube` is an earlier version: rights are those of today, and what has expired
-                since is gone.
+            today: As it is now, where `cube` is an earlier version: rights are those of today.
         """
         if cube.space not in self.spaces or not self.where.matches(cube):
             return False
-        if today is not None and today.header.life.state == "expired":
-            return False
-        return self.allows(today or cube).allowed and not self.is_over(cube) and not (today and self.is_over(today))
+        return self.allows(today or cube).allowed and not self.is_over(cube)
 
 
 def conditions_from(metadata: Mapping[str, object]) -> tuple[Condition, ...]:

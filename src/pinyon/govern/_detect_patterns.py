@@ -116,7 +116,8 @@ def ips(text: str) -> Iterator[Span]:
     """Yield IP addresses of both families, without loopback, masks and versions of programs."""
     for found in _IPV4.finditer(text):
         address = ipaddress.ip_address(".".join(str(int(part)) for part in found[0].split(".")))
-        is_version = _VERSION.search(text, max(0, found.start() - 10), found.start())
+        is_named = _VERSION.search(text, max(0, found.start() - 10), found.start())
+        is_version = is_named and max(map(int, found[0].split("."))) < 100  # few programs count so far
         if not (address.is_loopback or found[0].startswith(("0.", "255.")) or is_version):
             yield Span(found.start(), found.end(), "ip", 0.8)
     if text.count(":") < 2:

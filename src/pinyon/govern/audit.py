@@ -12,7 +12,7 @@ import hmac
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -171,6 +171,22 @@ class Auditor:
         """Note one allowed line for each cube that a verb touched, all in one transaction."""
         self._write(actor, action, True, rule, space, tuple(cubes), detail)
 
+    def reached(
+        self,
+        actor: Scope,
+        action: str,
+        cubes: Sequence[str],
+        *,
+        space: str = DEFAULT_SPACE,
+        detail: Mapping[str, Json] | None = None,
+    ) -> None:
+        """Note that an administrator reached what its own rights do not give it; written at every level."""
+        said = self._said(detail)
+        now = self._clock.now()
+        self._table.append(
+            [AuditLine(now, actor, action, True, "admin", space, self._cube(cube), said) for cube in (cubes or ("",))]
+        )
+
     def searched(
         self,
         actor: Scope,
@@ -223,10 +239,13 @@ class Auditor:
         if not self.writes(action, allowed=allowed):
             return
         now = self._clock.now()
-        said = {key: self._plain(value) for key, value in (detail or {}).items()}
+        said = self._said(detail)
         self._table.append(
             [AuditLine(now, actor, action, allowed, rule, space, self._cube(cube), said) for cube in cubes]
         )
+
+    def _said(self, detail: Mapping[str, Json] | None) -> dict[str, Json]:
+        return {key: self._plain(value) for key, value in (detail or {}).items()}
 
     def _cube(self, cube: str) -> str:
         return cube if not cube or _ID.fullmatch(cube) else f"#{self.fingerprint(cube)}"

@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Protocol
 
 from ..core.cube import Cube, Draft
-from ..core.header import Header, Parent
+from ..core.header import Header, Parent, Rights
 from ..core.payload import Json, Text
+from ..core.scope import Scope
 from ._detect_facts import SINGLE_VALUED, Fact, facts_in, same_value
 
 __all__ = [
@@ -50,6 +51,7 @@ class Statement:
         time: Event time.
         header: Of its cube or draft.
         order: Decides between equal times; later is larger.
+        owner: Whose it is; None where that makes no difference.
         facts: What it states.
     """
 
@@ -60,6 +62,7 @@ class Statement:
     time: datetime
     header: Header
     order: int
+    owner: Scope | None = None
     facts: tuple[Fact, ...] = field(default=(), compare=False)
 
     @classmethod
@@ -67,10 +70,12 @@ class Statement:
         """Return the statement of a stored cube."""
         speaker = cube.header.provenance.speaker or cube.owner.user or cube.owner.agent or "user"
         facts = tuple(_facts(cube.text, cube.header, speaker, cube.time))
-        return cls(cube.id, cube.version, cube.text, speaker, cube.time, cube.header, cube.row, facts)
+        return cls(cube.id, cube.version, cube.text, speaker, cube.time, cube.header, cube.row, cube.owner, facts)
 
     @classmethod
-    def of_draft(cls, draft: Draft, *, id: str, owner: str, now: datetime, order: int) -> Statement:
+    def of_draft(
+        cls, draft: Draft, *, id: str, owner: str, now: datetime, order: int, scope: Scope | None = None
+    ) -> Statement:
         """Return the statement of a draft.
 
         Args:
@@ -79,12 +84,13 @@ class Statement:
             owner: Name of the user or agent who writes it.
             now: Record time.
             order: Above the row of every cube that is there, rising from draft to draft.
+            scope: Whose it becomes; None where that makes no difference.
         """
         text = draft.payload.content if isinstance(draft.payload, Text) else ""
         speaker = draft.header.provenance.speaker or owner or "user"
         time = draft.header.life.valid_from or now
         facts = tuple(_facts(text, draft.header, speaker, time))
-        return cls(id, 1, text, speaker, time, draft.header, order, facts)
+        return cls(id, 1, text, speaker, time, draft.header, order, scope, facts)
 
 
 def _facts(text: str, header: Header, speaker: str, time: datetime) -> Iterable[Fact]:
@@ -170,9 +176,9 @@ def find_conflicts(
     """Return which statement takes the place of which, among new ones and what is stored.
 
     For each subject and attribute all statements are laid out in event time; each is superseded by the first later one
-    with another value. So a statement that comes late but happened early finds its place, and saying the same again
-    changes nothing. Frozen, archived and expired cubes are left as they are, and so is what already has this
-    successor.
+    with another value that whoever sees the earlier one sees too, so that nobody's private word hides what is shared.
+    So a statement that comes late but happened early finds its place, and saying the same again changes nothing. Frozen
+    and expired cubes are left as they are, and so are those that were put away for another reason than a successor.
 
     Args:
         new: What is being added.
@@ -208,7 +214,7 @@ def _along(line: list[tuple[Fact, Statement]], ids: set[str]) -> Iterable[Supers
         if not _may_close(old):
             continue
         for later, successor in line[place + 1 :]:
-            if same_value(fact.value, later.value):
+            if same_value(fact.value, later.value) or not _is_as_visible(successor, old):
                 continue
             is_new = old.id in ids or successor.id in ids
             if is_new and old.id != successor.id and old.header.life.superseded_by != successor.id:
@@ -225,12 +231,32 @@ def _judged(
             old, later = sorted((stored, statement), key=lambda each: (each.time, each.order))
             if stored.id == statement.id or (old.id, later.id) in known or not _may_close(old):
                 continue
-            if old.header.life.superseded_by is None and judge.contradicts(old.text, later.text):
+            is_open = old.header.life.superseded_by is None and _is_as_visible(later, old)
+            if is_open and judge.contradicts(old.text, later.text):
                 yield Supersession(later, old, JUDGED, later.time)
 
 
 def _may_close(old: Statement) -> bool:
-    return old.header.life.state not in _CLOSED_TO_CHANGE
+    life = old.header.life
+    return life.state not in _CLOSED_TO_CHANGE or (life.state == "archived" and life.superseded_by is not None)
+
+
+def _is_as_visible(new: Statement, old: Statement) -> bool:
+    """Return whether whoever sees one statement sees another one too, as far as the two themselves say."""
+    one, two = new.owner, old.owner
+    if one is not None and two is not None and not (one.user in (None, two.user) and one.agent in (None, two.agent)):
+        return False
+    mine, theirs = new.header.rights, old.header.rights
+    is_shared = one is not None and one.user is None and one.agent is None
+    return (
+        (is_shared or set(theirs.read) <= set(mine.read))
+        and set(mine.sensitivity) <= set(theirs.sensitivity)
+        and set(mine.deny) <= set(theirs.deny)
+        and all(
+            getattr(mine, name) in (getattr(Rights(), name), getattr(theirs, name))
+            for name in ("purposes", "opens", "closes", "hours")
+        )
+    )
 
 
 def superseded(header: Header, claim: Supersession, *, archive: bool = False) -> Header:

@@ -141,6 +141,7 @@ def plan_forgetting(
     where: Where | None = None,
     subject: Subject | None = None,
     mentions: bool = False,
+    whole_space: bool = False,
     derived: Derived = "forget",
     holds: Holds | None = None,
 ) -> ForgetPlan:
@@ -153,6 +154,7 @@ def plan_forgetting(
         where: Everything that a filter admits; needs at least one condition. Cubes in every state where none is named.
         subject: Everything about a person.
         mentions: Forget also what merely names the person.
+        whole_space: Everything in the spaces of the view.
         derived: What becomes of something made of several cubes of which some stay: ``forget`` it, or mark it
             ``stale`` until it is made again. A state of a model always goes: it cannot be mended.
         holds: Says what rules of retention hold, or None when there are none.
@@ -173,6 +175,9 @@ def plan_forgetting(
         asked["where"] = repr(where)
         wanted = replace(where, states=EVERY_STATE) if where.states == LIVE_STATES else where
         found.update((cube.id, cube) for page in pages(engine, replace(whole, where=wanted)) for cube in page)
+    if whole_space:
+        asked["spaces"] = list(view.spaces)
+        found.update((cube.id, cube) for page in pages(engine, whole) for cube in page)
     if subject is not None:
         asked |= {"subject": subject.name, "mentions": mentions}
         told = subject_cubes(engine, view, subject)
@@ -180,7 +185,7 @@ def plan_forgetting(
         found.update((cube.id, cube) for group in groups for cube in group)
         about = () if mentions else tuple(cube for cube in told.mentions if cube.id not in found)
     if not asked:
-        raise BadInput("nothing says what to forget", hint="give ids, a filter or a subject")
+        raise BadInput("nothing says what to forget", hint="give ids, a filter, a subject or the whole space")
     plan = plan_cubes(store, view, list(found.values()), asked=asked, derived=derived, holds=holds)
     going = {cube.id for cube in (*plan.targets, *plan.derived)}
     return replace(plan, mentions=tuple(cube for cube in about if cube.id not in going))

@@ -42,6 +42,13 @@ class _SelfPurging(Protocol):
     def purge(self) -> None: ...
 
 
+@runtime_checkable
+class _Sweeping(Protocol):
+    """Blobs that know themselves how old they are and who names them, as those on a server do."""
+
+    def sweep(self, older_s: float) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Purged:
     """What a purge did.
@@ -122,7 +129,8 @@ def _said(error: sqlite3.DatabaseError, location: str) -> StoreError:
     text = str(error)
     if "locked" in text or "busy" in text:
         return Busy(f"{location} could not be written anew: another process holds it", hint="try again later")
-    return StoreError(f"{location} could not be written anew and is as it was: {text}", hint="look at the free space")
+    hint = "free some space" if "full" in text else "check that the disk, the folder and the file can be written"
+    return StoreError(f"{location} could not be written anew and is as it was: {text}", hint=hint)
 
 
 def _check_room(engine: Engine) -> None:
@@ -154,6 +162,8 @@ def _drop_snapshots(folder: Path) -> int:
 
 def _drop_orphans(engine: Engine) -> int:
     """Remove blobs that no cube names and that are no longer about to be named; return their number."""
+    if isinstance(engine.blobs, _Sweeping):
+        return engine.blobs.sweep(_ORPHAN_S)
     if not isinstance(engine.blobs, FileBlobs):
         return 0
     folder = Path(engine.location + ".blobs")

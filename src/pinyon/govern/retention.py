@@ -82,6 +82,12 @@ class Rule:
             if span is not None and span <= timedelta(0):
                 raise BadInput(f"{what} of rule {self.name!r} must be above zero, got {span}")
 
+    @property
+    def drops_everything(self) -> bool:
+        """Whether it ends every memory as soon as it stands."""
+        is_bound = self.where != Where() or self.spaces or self.max_age is not None or self.max_idle is not None
+        return not is_bound and not self.hold and self.action != "archive"
+
     def admits(self, cube: Cube) -> bool:
         """Return whether the rule is about a cube, due or not."""
         where = self.where if self.where.states != LIVE_STATES else replace(self.where, states=EVERY_STATE)

@@ -7,35 +7,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
 from ..core.access import OPEN, Access, Policy, SpaceRights, check_principal, policy_from_json, policy_to_json
 from ..core.cube import Cube
 from ..core.header import Rights
+from ..core.joining import DAY_MINUTES, NAMED, joined_expiry, joined_rights, no_wider
 from ..core.payload import Json, canonical
 from ..core.scope import Scope, check_name
 from ..errors import BadInput, Denied
-from ..store import Store
+from ..store import Engine, Store
 
 __all__ = [
     "ADMIN",
     "Rules",
+    "check_keeper",
     "check_owner",
     "check_rights",
     "has_admin",
     "joined_expiry",
     "joined_rights",
     "no_wider",
+    "policies_of",
     "with_named",
     "with_space",
 ]
 
 ADMIN = "role:admin"
 """Who may change the rules, as soon as the role has a holder; until then everybody may."""
-_DAY = 24 * 60
-_NAMED = ("read", "write", "share", "freeze", "deny")
+_POLICY = "policy"
 
 
 class Rules:
@@ -48,7 +50,7 @@ class Rules:
 
     def __init__(self, store: Store, tenant: str | None) -> None:
         self._store = store
-        self.key = "policy" if tenant is None else f"policy:{tenant}"
+        self.key = _POLICY if tenant is None else f"{_POLICY}:{tenant}"
 
     def policy(self) -> Policy:
         """Return what is ruled now, by whatever process."""
@@ -76,9 +78,64 @@ class Rules:
                 raise Denied(
                     "the rules are changed by administrators alone", hint="ask a holder of role:admin", rule="admin"
                 )
-            return canonical(policy_to_json(change(policy)))
+            wanted = change(policy)
+            if has_admin(wanted) and not has_admin(policy):
+                self._check_first(access.scope)
+            return canonical(policy_to_json(wanted))
 
         return _parsed(self._store.rule(self.key, text, actor=access.scope, now=now, detail=what))
+
+    def _check_first(self, scope: Scope) -> None:
+        """Refuse that a user or agent makes the first administrator of the whole store over tenants that have one."""
+        is_named = scope.user is not None or scope.agent is not None
+        if self.key == _POLICY and is_named and any(map(has_admin, policies_of(self._store.engine).values())):
+            raise Denied(
+                "tenants of this memory have administrators of their own, and nobody may put themselves above them",
+                hint="name no user and no agent to appoint the first administrator of the whole memory",
+                rule="admin",
+            )
+
+
+def policies_of(engine: Engine) -> dict[str | None, Policy]:
+    """Return the rules of every tenant that has any, by tenant; None for those without one."""
+    from ..store.migrate import rest_of  # all engines, which few verbs need
+
+    settings = rest_of(engine).settings()
+    return {
+        key.partition(":")[2] or None: _parsed(text)
+        for key, text in settings.items()
+        if key.partition(":")[0] == _POLICY and text
+    }
+
+
+def check_keeper(engine: Engine, scope: Scope) -> None:
+    """Refuse what concerns the memories of every tenant to all but administrators of the whole store.
+
+    These are administrators without a tenant. While nobody is one, everybody may, unless a tenant has an administrator
+    or another tenant than the caller's has rules.
+
+    Args:
+        engine: The store itself, not a room of it.
+        scope: Who asks.
+
+    Raises:
+        Denied: The caller is none.
+    """
+    policies = policies_of(engine)
+    whole = policies.get(None, OPEN)
+    if has_admin(whole):
+        is_keeper = scope.tenant is None and ADMIN in whole.principals(scope)
+    else:
+        is_keeper = not any(
+            has_admin(policy) or (tenant != scope.tenant and policy != OPEN) for tenant, policy in policies.items()
+        )
+    if not is_keeper:
+        raise Denied(
+            "this concerns the memories of every tenant and is for administrators of the whole memory alone",
+            hint="ask a holder of role:admin without a tenant; `pinyon role admin --add user:NAME`, by nobody in"
+            " particular, appoints the first",
+            rule="admin",
+        )
 
 
 def has_admin(policy: Policy) -> bool:
@@ -97,7 +154,7 @@ def check_rights(rights: Rights) -> Rights:
     Raises:
         BadInput: A principal, purpose, label or time cannot.
     """
-    for name in _NAMED:
+    for name in NAMED:
         for principal in getattr(rights, name):
             check_principal(principal)
     for label in rights.sensitivity:
@@ -106,30 +163,9 @@ def check_rights(rights: Rights) -> Rights:
         check_name(purpose, "purpose")
     if rights.opens is not None and rights.closes is not None and rights.opens >= rights.closes:
         raise BadInput("rights that close before they open allow nothing", hint="exchange the two moments")
-    if rights.hours is not None and not all(0 <= minute <= _DAY for minute in rights.hours):
-        raise BadInput(f"hours are minutes of a day, 0 to {_DAY}, got {rights.hours}")
+    if rights.hours is not None and not all(0 <= minute <= DAY_MINUTES for minute in rights.hours):
+        raise BadInput(f"hours are minutes of a day, 0 to {DAY_MINUTES}, got {rights.hours}")
     return rights
-
-
-def joined_rights(parents: Sequence[Cube]) -> Rights:
-    """Return the rights of something made of several cubes: no wider than those of any of them.
-
-    Who may do something is whoever may do it with all; denials and labels add up; every condition holds.
-
-    Raises:
-        Denied: Their purposes or times exclude each other, so that nobody could ever use the product.
-    """
-    if not parents:
-        return Rights()
-    rights = parents[0].header.rights
-    for parent in parents[1:]:
-        rights = _joined(rights, parent.header.rights)
-    return rights
-
-
-def joined_expiry(parents: Sequence[Cube]) -> datetime | None:
-    """Return when the first of several cubes expires, or None."""
-    return min((at for cube in parents if (at := cube.header.life.expires) is not None), default=None)
 
 
 def check_owner(scope: Scope, parents: Sequence[Cube]) -> None:
@@ -140,56 +176,6 @@ def check_owner(scope: Scope, parents: Sequence[Cube]) -> None:
     """
     if scope.user is None and scope.agent is None and any(p.owner.user or p.owner.agent for p in parents):
         raise Denied("what is made of private memories needs an owner", hint="say for which user or agent it is made")
-
-
-def no_wider(rights: Rights, bound: Rights) -> Rights:
-    """Return rights cut to those that another allows too."""
-    return _joined(rights, bound)
-
-
-def _joined(one: Rights, two: Rights) -> Rights:
-    both: dict[str, object] = {}
-    for field in fields(Rights):
-        mine, theirs = getattr(one, field.name), getattr(two, field.name)
-        if field.name in ("deny", "sensitivity"):
-            both[field.name] = tuple(dict.fromkeys((*mine, *theirs)))
-        elif field.name in _NAMED:
-            both[field.name] = tuple(name for name in mine if name in theirs)
-    both["purposes"] = _purposes(one.purposes, two.purposes)
-    both["opens"] = max((at for at in (one.opens, two.opens) if at is not None), default=None)
-    both["closes"] = min((at for at in (one.closes, two.closes) if at is not None), default=None)
-    both["hours"] = _hours(one.hours, two.hours)
-    if both["opens"] is not None and both["closes"] is not None and both["opens"] >= both["closes"]:  # type: ignore[operator]
-        raise Denied("these memories may never be used at the same time", hint="make it of fewer of them")
-    return Rights(**both)  # type: ignore[arg-type]  # the fields of Rights
-
-
-def _purposes(one: tuple[str, ...], two: tuple[str, ...]) -> tuple[str, ...]:
-    if not one or not two:
-        return one or two
-    common = tuple(purpose for purpose in one if purpose in two)
-    if not common:
-        raise Denied("these memories may never be used for the same purpose", hint="make it of fewer of them")
-    return common
-
-
-def _hours(one: tuple[int, int] | None, two: tuple[int, int] | None) -> tuple[int, int] | None:
-    if one is None or two is None or one == two:
-        return one or two
-    open_minutes = [_within(minute, one) and _within(minute, two) for minute in range(_DAY)]
-    if all(open_minutes):
-        return None
-    starts = [minute for minute in range(_DAY) if open_minutes[minute] and not open_minutes[minute - 1]]
-    if len(starts) != 1:
-        raise Denied("the hours of these memories have no single stretch in common", hint="make it of fewer of them")
-    (start,) = starts
-    length = next(n for n in range(1, _DAY + 1) if not open_minutes[(start + n) % _DAY])
-    return start, (start + length) % _DAY or _DAY
-
-
-def _within(minute: int, hours: tuple[int, int]) -> bool:
-    start, end = hours
-    return start <= minute < end if start <= end else minute >= start or minute < end
 
 
 def with_space(policy: Policy, name: str, change: Callable[[SpaceRights], SpaceRights | None]) -> Policy:

@@ -13,10 +13,10 @@ from ._vectors import Vectors
 from .analyze import Analyzer
 from .fuse import Scale, best_of
 from .region import Region
-from .rerank import Aspects, Candidates
+from .rerank import Aspects, Candidates, RerankConfig
 from .table import Table
 
-__all__ = ["Asked", "Seen", "filled", "gathered", "shares", "topic_of", "with_nearest"]
+__all__ = ["Asked", "Seen", "filled", "gathered", "looked_again", "shares", "topic_of"]
 
 Scores = NDArray[np.float32]
 Slots = NDArray[np.intp]
@@ -140,19 +140,31 @@ def topic_of(question: str, names: Sequence[str], analyzer: Analyzer) -> str:
     return " ".join(word for word in analyzer.content(question) if word not in said)
 
 
-def with_nearest(
-    best: Slots, total: Scores, dense: Scores, count: int, ties: Callable[[Slots], NDArray[np.int64]]
+def looked_again(
+    best: Slots,
+    total: Scores,
+    dense: Scores,
+    config: RerankConfig,
+    ties: Callable[[Slots], NDArray[np.int64]],
+    *,
+    is_all: bool,
 ) -> Slots:
-    """Add those nearest in meaning of what stands out at all: the sum alone puts far down what shares no word.
+    """Return what gets a second look: all of a small memory, else the best by the sum and the nearest in meaning.
+
+    The sum alone puts far down what shares no word with the question, and below the mean what is not near it. A memory
+    that fits into the pool is looked at whole, as a large one is to its better half.
 
     Args:
         best: Candidates, best first.
-        total: Sums of all candidates, (M,).
+        total: Sums of all candidates, (M,); `filled` writes to it.
         dense: Their inner products, (M,).
-        count: How many of the nearest are looked at.
+        config: Of the second look.
         ties: As for `best_of`.
+        is_all: Whether what does not stand out may come as well.
     """
-    nearest = best_of(np.where(total > 0, dense, np.float32(0)), count, ties)
+    if is_all and len(total) <= config.pool:
+        return filled(best, total, dense, len(total), ties)
+    nearest = best_of(np.where(total > 0, dense, np.float32(0)), config.nearest, ties)
     return np.concatenate((best, nearest[np.isin(nearest, best, invert=True)]))
 
 

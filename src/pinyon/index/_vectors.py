@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.cube import Cube
+from ..core.distinct import distinct
 from ..core.payload import Kind
 from ._column import Column
 from .base import Journal
@@ -118,7 +119,7 @@ class Vectors:
         later = table.column("version")[first:] > 1
         if not later.any():
             return out
-        slots, _ = table.versions_of(np.unique(table.column("row")[first:][later]))
+        slots, _ = table.versions_of(distinct(table.column("row")[first:][later]))
         row, said = (table.column(name)[slots] for name in ("row", "said"))
         order = np.lexsort((slots, said, row))
         slots, row, said = slots[order], row[order], said[order]
@@ -139,7 +140,7 @@ class Vectors:
         for row in rows:
             self.lacking.pop(row, None)
         if len(slots):
-            self.dense.clear(np.unique(self.places[slots]).astype(np.intp))
+            self.dense.clear(distinct(self.places[slots]).astype(np.intp))
 
     def lacking_in(self, mask: NDArray[np.bool_]) -> int:
         """Return how many of some slots, (N,), hold a cube whose vector is still to come."""

@@ -17,6 +17,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..errors import BadInput
 from ._column import Column
 from .region import Region
@@ -333,7 +334,7 @@ class Lexical:
         old_starts, old_docs, old_counts = self._starts, self._docs, self._counts
         if not kept.all():
             old_starts, old_docs, old_counts = _without_gone(old_starts, old_docs, old_counts, kept)
-        merged = np.union1d(self._keys, keys)
+        merged = distinct(np.concatenate((self._keys, keys)))
         lengths = np.zeros(len(merged), dtype=np.int64)
         old_at, at = np.searchsorted(merged, self._keys), np.searchsorted(merged, keys)
         old_lengths = np.diff(old_starts)

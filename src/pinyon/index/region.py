@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.access import Reading
 from ..core.clock import micros
+from ..core.distinct import distinct
 from ..core.where import View, Where
 from ..errors import BadInput
 from ._column import Array
@@ -192,11 +193,9 @@ class Regions:
                 self._sift_names(sieve, name, {None, value})
             self._sift_names(sieve, "tenant", {tenant})
             self._sift_names(sieve, "space", set(readings))
-            past.keep_unexpired(sieve)
             return
         self._sift_names(sieve, "space", set(readings))
         self._sift_names(sieve, "tenant", {tenant})
-        past.keep_unexpired(sieve)
         if opened.barred.any():
             sieve.keep(~opened.barred[past.today(sieve, "rights")])
         table = self._table
@@ -255,9 +254,18 @@ class Regions:
         if where.valid_at is not None:
             sieve.keep(sieve.of(table.column("time")) <= micros(where.valid_at))
             sieve.keep(sieve.of(table.column("until")) > micros(where.valid_at))
-        self._sift_names(sieve, "state", set(where.states))
+        self._sift_states(sieve, where)
         if where.kinds:
             self._sift_names(sieve, "kind", {*(kind.value for kind in where.kinds), None})  # every cube has a kind
+
+    def _sift_states(self, sieve: _Sieve, where: Where) -> None:
+        """Keep what is in the states asked for; of what holds at a time, also what has ended and was archived."""
+        if not where.counts_ended:
+            self._sift_names(sieve, "state", set(where.states))
+            return
+        codes, state = self._table.codes("state"), sieve.of(self._table.column("state"))
+        is_ended = (state == codes.find("archived")) & (sieve.of(self._table.column("until")) != NEVER)
+        sieve.keep(is_ended | np.isin(state, [codes.find(name) for name in where.states]))
 
     def _sift_names(self, sieve: _Sieve, name: str, wanted: Iterable[str | None]) -> None:
         """Keep the slots whose name is one of those wanted."""
@@ -284,7 +292,7 @@ class Regions:
         else:
             slots = table.slots_of(rows)
             slots = slots[slots >= 0]
-            slots = np.unique(slots[region.mask[slots]])
+            slots = distinct(slots[region.mask[slots]])
         if len(slots) * _SELECTIVE < len(table):
             return self._measured(None, slots, region.links, is_past=region.is_past)
         mask = np.zeros(len(table), dtype=np.bool_)
@@ -368,16 +376,9 @@ class _Past:
         return column[self._table.slots_of(sieve.of(self._table.column("row")))]
 
     def keep_running(self, sieve: _Sieve, now: int) -> None:
-        """Keep what does not expire at or before a moment, neither as it was nor as it is."""
-        sieve.keep(sieve.of(self._table.column("expires")) > now)
-        if self._at is not None:
-            sieve.keep(self.today(sieve, "expires") > now)
-
-    def keep_unexpired(self, sieve: _Sieve) -> None:
-        """Keep earlier versions only of what has not expired since."""
-        code = self._table.codes("state").find("expired")
-        if self._at is not None and code >= 0:
-            sieve.keep(sieve.of(self._table.column("alive")) | (self.today(sieve, "state") != code))
+        """Keep what does not expire at or before a moment, and what is frozen."""
+        held = sieve.of(self._table.column("state")) == self._table.codes("state").find("frozen")
+        sieve.keep(held | (sieve.of(self._table.column("expires")) > now))
 
 
 def _spans(

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.cube import Cube
+from ..core.distinct import distinct
 from ..core.events import Head
 from ..core.render import introduction
 from ..core.where import View
 from ..errors import MissingExtra
 from ._explained import explained
 from ._names import Names
-from ._pool import Asked, Seen, filled, gathered, shares, topic_of, with_nearest
+from ._pool import Asked, Seen, filled, gathered, looked_again, shares, topic_of
 from ._vectors import Make, Vectors
 from .analyze import Analyzer
 from .base import Found, Journal, Leg
@@ -249,7 +250,7 @@ class SearchIndex:
             rows: Restrict to these rows, or None.
             k: How many, >= 0.
             aspects: What else is known of the question, for a second look at the best turns; None ranks by the sum.
-            is_filled: Whether what lies near without standing out comes after what does, until there are k.
+            is_filled: Whether what does not stand out comes too, until there are k: after, or as a second look says.
 
         Cost: the postings of its terms and one pass over the vectors of the region; beyond 200,000 slots, where the
             extra ``hnsw`` is there and the region is everything, the postings and a millisecond.
@@ -274,7 +275,7 @@ class SearchIndex:
             best = best_of(total, max(pool, 2 * k) if pool else k, ties)
             turns = best[:0]
             if pool and aspects is not None and vector is not None:
-                best = with_nearest(best, total, dense, self._config.rerank.nearest, ties)
+                best = looked_again(best, total, dense, self._config.rerank, ties, is_all=is_filled)
                 is_turn = self._table.column("is_turn")[seen.slots[best]]
                 turns = best[is_turn]
                 if len(turns):
@@ -334,7 +335,7 @@ class SearchIndex:
         if len(late):
             late = late[np.sort(best_of(self._vectors.scores_at(late, vector), max(config.candidates, k)))]
         chosen = np.sort(best_of(words.total, max(config.pool, k)))
-        slots = np.union1d(np.concatenate((near, late)), words.slots[chosen])
+        slots = distinct(np.concatenate((near, late, words.slots[chosen])))
         dense = self._vectors.scores_at(slots, vector)
         places = np.searchsorted(slots, words.slots[chosen])
         scale = Scale(graph.mean(vector, self._vectors, region.mask), float(dense.max()) if len(dense) else 0.0)
@@ -347,7 +348,7 @@ class SearchIndex:
         """Return what a second look says of those candidates that are turns, best first."""
         codes: list[int] = []
         if named is not None:  # names that only others can see change nothing
-            codes = np.unique(self._table.column("speaker")[seen.slots[named]]).tolist()
+            codes = distinct(self._table.column("speaker")[seen.slots[named]]).tolist()
         names = [self._table.speakers()[code] for code in codes]
         about = topic_of(asked.question, names, self._analyzer)
         topic = asked.aspects.embed(about) if asked.aspects.embed is not None and about else asked.vector

@@ -268,7 +268,7 @@ class Snapshots:
         compared = len(crcs) if most is None else min(most, len(crcs))
         room = memoryview(bytearray(_BLOCK_BYTES))
         with open(path, "rb", buffering=0) as file:
-            for block in np.unique(np.linspace(0, max(0, len(crcs) - 1), compared).astype(int)).tolist():
+            for block in sorted({int(place) for place in np.linspace(0, max(0, len(crcs) - 1), compared).tolist()}):
                 file.seek(block * _BLOCK_BYTES)
                 if zlib.crc32(room[: file.readinto(room)]) != crcs[block]:
                     return False

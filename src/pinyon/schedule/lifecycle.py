@@ -20,8 +20,9 @@ from ..core.where import EVERY_STATE, View, Where
 from ..errors import BadInput, Conflict, Denied, NotFound
 from ..store import Store
 from ..store._writer import Writer  # a merge seals one cube and retires others in one transaction
+from .due import LifecycleConfig
 from .moves import Trigger, life_after, move_for
-from .sweep import Forget, LifecycleConfig, Rules, Sweeper, Swept
+from .sweep import Forget, Rules, Sweeper, Swept
 
 __all__ = ["Joined", "Lifecycle"]
 
@@ -43,6 +44,7 @@ class Lifecycle:
         forget: How cubes are forgotten whose time is over, and the states of models made of them.
         rules: Rules of retention, or None for none.
         config: When cubes move by themselves.
+        sink: Told each decision of a sweep with everything that went into it; `replay` reads it.
     """
 
     def __init__(
@@ -54,12 +56,13 @@ class Lifecycle:
         forget: Forget,
         rules: Rules | None = None,
         config: LifecycleConfig | None = None,
+        sink: Callable[[dict[str, Json]], object] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._joined = joined
         self._forget = forget
-        self._sweeper = Sweeper(store, forget, rules, config or LifecycleConfig())
+        self._sweeper = Sweeper(store, forget, rules, config or LifecycleConfig(), sink=sink)
 
     @property
     def config(self) -> LifecycleConfig:
@@ -75,10 +78,18 @@ class Lifecycle:
         limit: int | None = None,
         dry_run: bool = False,
         progress: Callable[[int], object] | None = None,
+        within: Sequence[str | None] | None = None,
     ) -> Swept:
         """Move every cube that is due, see `Sweeper.sweep`; the time is that of the clock where none is given."""
-        moment = now or self._clock.now()
-        return self._sweeper.sweep(moment, batch=batch, after=after, limit=limit, dry_run=dry_run, progress=progress)
+        return self._sweeper.sweep(
+            now or self._clock.now(),
+            batch=batch,
+            after=after,
+            limit=limit,
+            dry_run=dry_run,
+            progress=progress,
+            within=within,
+        )
 
     def activate(self, id: str, *, view: View, why: str = "") -> Cube:
         """Bring a cube to work that was only written, merged or archived.

@@ -63,7 +63,7 @@ class Item:
             usage: How much it is used, `Heat.usage`.
             now: The moment.
             cost: What keeping it takes.
-            sessions: Sessions in which it was used with this very text, `Sessions.of`.
+            sessions: Sessions in which it was used with this very text, `sessions_of`.
             rate: Uses a day as of now, `Heat.rates`; default cooled with the usual half-life.
         """
         life, kind = cube.header.life, cube.header.metadata.get("type", "")

@@ -15,7 +15,6 @@ from ..errors import BadInput
 from ._record import read, written
 from .policy import Context, Item, Label, Lfu, Lru, Semantic, Value
 from .queue import Queue
-from .working import Held, decide_places
 
 __all__ = [
     "Built",
@@ -146,7 +145,8 @@ def decide_states(
     its bytes: the budget is filled greedily by saving per byte, where what is not yet built has to pay for being built.
 
     Args:
-        items: Every memory in question, those that are built included, with their costs in tokens.
+        items: Every memory in question, those that are built included, with their costs in tokens; bytes that are known
+            go before those that the tokens would make.
         built: What rests as state now.
         costs: What the forms cost.
         rules: When it pays.
@@ -164,7 +164,7 @@ def decide_states(
         sorted(standing, key=lambda item: item.row not in now),
         budget,
         worth=lambda item: _density(item, costs, rules, is_built=item.row in now and not reasons[item.row]),
-        cost=lambda item: Footprint(bytes=item.cost.tokens * costs.bytes_per_token),
+        cost=lambda item: Footprint(bytes=_bytes(item, costs)),
     ).kept
     rows = {item.row for item in chosen}
     out = [
@@ -189,7 +189,7 @@ def _pays(item: Item, now: Mapping[int, Built], costs: CostModel, rules: StateRu
     if item.row in now or item.sessions < rules.sessions or not item.cost.tokens:
         return False
     tokens = item.cost.tokens
-    price = math.inf if rules.price == math.inf else tokens * costs.bytes_per_token * rules.price
+    price = math.inf if rules.price == math.inf else _bytes(item, costs) * rules.price
     return _saving(item, costs, rules) > tokens * costs.t_build + price
 
 
@@ -204,7 +204,11 @@ def _lost(one: Built, item: Item | None, costs: CostModel, rules: StateRules) ->
 
 def _density(item: Item, costs: CostModel, rules: StateRules, *, is_built: bool) -> float:
     left = _saving(item, costs, rules) - (0.0 if is_built else item.cost.tokens * costs.t_build)
-    return left / max(1, item.cost.tokens * costs.bytes_per_token)
+    return left / max(1, _bytes(item, costs))
+
+
+def _bytes(item: Item, costs: CostModel) -> int:
+    return item.cost.bytes or item.cost.tokens * costs.bytes_per_token
 
 
 def decide_weights(
@@ -233,8 +237,8 @@ def _is_ripe(item: Item, now: datetime, rules: WeightRules) -> bool:
 class Promoter:
     """Decide, write down why, and queue the conversions; it converts nothing itself.
 
-    A decision becomes a job ``convert`` (``{"id", "row", "to"}``) or ``drop`` (``{"id", "row", "from"}``), whose key
-    lets the same conversion wait only once.
+    A decision becomes a job ``convert`` (``{"id", "row", "to", "saving"}``) or ``drop`` (``{"id", "row", "from"}``),
+    whose key lets the same conversion wait only once.
 
     Args:
         queue: Where the jobs go.
@@ -289,15 +293,21 @@ class Promoter:
         for one in found:
             kind, way = ("convert", "to") if one.verb == "promote" else ("drop", "from")
             told: dict[str, Json] = {"id": one.id, "row": one.row, way: one.form}
+            if one.verb == "promote":
+                told["saving"] = round(one.saving, 6)
             self._queue.add(kind, told, key=f"{one.row}:{one.form}")
 
 
-_CLASSES: Mapping[str, type] = {
-    c.__name__: c
-    for c in (
-        Built, Context, CostModel, Decision, Held, Item, Label, Lfu, Lru, Semantic, StateRules, Value, WeightRules
-    )
-}  # fmt: skip
+def _classes() -> dict[str, type]:
+    """Return every class that a log of decisions may name."""
+    from .due import LifecycleConfig, Seen
+    from .working import Held
+
+    known = (
+        Built, Context, CostModel, Decision, Held, Item, Label, Lfu, LifecycleConfig, Lru, Seen, Semantic, StateRules,
+        Value, WeightRules,
+    )  # fmt: skip
+    return {each.__name__: each for each in known}
 
 
 def replay(records: Iterable[Mapping[str, Json]], classes: Mapping[str, type] | None = None) -> list[dict[str, Json]]:
@@ -313,20 +323,25 @@ def replay(records: Iterable[Mapping[str, Json]], classes: Mapping[str, type] | 
     Raises:
         BadInput: A record is none of a decision, or names a class that is not known.
     """
-    return [_again(record, {**_CLASSES, **(classes or {})}) for record in records]
+    return [_again(record, {**_classes(), **(classes or {})}) for record in records]
 
 
 def _again(record: Mapping[str, Json], classes: Mapping[str, type]) -> dict[str, Json]:
     rule, inputs = record.get("rule"), record.get("inputs")
     if not isinstance(inputs, dict):
         raise BadInput(f"{str(record)[:80]} is no decision")
+    from .due import moves_again
+    from .working import decide_places
+
     given: dict[str, object] = {name: read(value, classes) for name, value in inputs.items()}
     match rule:
         case "places":
             places = decide_places(**given)  # type: ignore[arg-type]  # as `written` wrote them
             return written(rule, given, {"admitted": list(places.admitted), "evicted": list(places.evicted)})
+        case "moves":
+            return written(rule, given, {"moves": moves_again(**given)})  # type: ignore[arg-type]
         case "states":
             return written(rule, given, {"decisions": list(decide_states(**given))})  # type: ignore[arg-type]
         case "weights":
             return written(rule, given, {"decisions": list(decide_weights(**given))})  # type: ignore[arg-type]
-    raise BadInput(f"{rule!r} is no rule of a decision", hint="places, states or weights")
+    raise BadInput(f"{rule!r} is no rule of a decision", hint="moves, places, states or weights")

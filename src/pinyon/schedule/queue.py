@@ -386,7 +386,10 @@ class Worker:
         except Stopped as error:
             self._end(task, self._as_failed(error))
         except Exception as error:
-            _LOG.warning("job %d (%s), attempt %d, failed", job.id, job.kind, job.attempts, exc_info=True)
+            if isinstance(error, PinyonError):  # one sentence, which the job keeps
+                _LOG.info("job %d (%s), attempt %d, failed: %s", job.id, job.kind, job.attempts, error.message)
+            else:
+                _LOG.warning("job %d (%s), attempt %d, failed", job.id, job.kind, job.attempts, exc_info=True)
             self._end(task, self._as_failed(error))
         except BaseException:
             self._end(task, lambda held: replace(held, state="waiting", worker="", lease=None))
@@ -411,8 +414,8 @@ class Worker:
         while not stop.is_set():
             try:
                 ended = self.run_once()
-            except Busy:
-                _LOG.warning("the queue could not be read; trying again", exc_info=True)
+            except Busy as error:
+                _LOG.warning("the queue could not be read: %s; trying again", error.message)
                 ended = None
             if ended is None:
                 stop.wait(idle_s)
@@ -482,8 +485,8 @@ class _Pulse:
                 task.renew()
             except Stopped:
                 task.stop()
-            except PinyonError:
-                _LOG.warning("the lease of job %d was not renewed", task.job.id, exc_info=True)
+            except PinyonError as error:
+                _LOG.warning("the lease of job %d was not renewed: %s", task.job.id, error.message)
 
 
 def _checked(kind: str, arguments: Mapping[str, Json], most: int) -> dict[str, Json]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
 from typing import Any, Literal, TypeVar
 
 from ..errors import BadInput, PinyonError
@@ -94,6 +91,9 @@ def _here(function: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
 
 
 def _processes(function: Callable[[A], B], items: Sequence[A], workers: int) -> Iterator[B]:
+    from concurrent.futures import ProcessPoolExecutor  # 10 ms that a search should not cost
+    from multiprocessing import get_context
+
     pool = ProcessPoolExecutor(min(workers, max(1, len(items))), mp_context=get_context("spawn"))
     try:
         given = ((place, item, pool.submit(function, item)) for place, item in enumerate(items))
@@ -102,9 +102,7 @@ def _processes(function: Callable[[A], B], items: Sequence[A], workers: int) -> 
             place, item, future = waiting.popleft()
             try:
                 result = future.result()
-            except BrokenProcessPool as error:
-                raise ItemFailed(place, item, error) from error
-            except Exception as error:
+            except Exception as error:  # what the function raised, or that its process is gone
                 raise ItemFailed(place, item, error) from error
             yield result
             waiting.extend(islice(given, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from ..core.access import Access
@@ -16,55 +16,26 @@ from ..core.where import EVERY_STATE, View, Where
 from ..errors import BadInput, Conflict, Denied, NotFound
 from ..store import Store
 from ..store.side import Usage
+from ._record import written
+from .due import LifecycleConfig, Ruling, Seen, due, moves_again
 from .moves import LIVE, Trigger, life_after, move_for
 
-__all__ = ["SWEEPER", "Forget", "LifecycleConfig", "Moved", "Rules", "Ruling", "Sweeper", "Swept", "due"]
+__all__ = [
+    "SWEEPER",
+    "Forget",
+    "LifecycleConfig",
+    "Moved",
+    "Rules",
+    "Ruling",
+    "Sweeper",
+    "Swept",
+]
 
 SWEEPER = "sweeper"
 """Agent in whose name cubes move by themselves."""
 
 _TRIES = 3  # looks at a cube that others keep changing, before it is left to the next sweep
 _NEVER_USED = Usage()
-
-
-@dataclass(frozen=True, slots=True)
-class LifecycleConfig:
-    """When cubes move by themselves; None for never.
-
-    Args:
-        archive_after: Idle time after which a cube is archived.
-        expire_after: Time in the archive after which it expires.
-        purge_after: Time since it expired after which it is forgotten for good.
-        capacity: Most cubes of a tenant at work in one space; those of the lowest priority, and among them those that
-            were used longest ago, are archived first.
-    """
-
-    archive_after: timedelta | None = timedelta(days=30)  # memos §5, ours
-    expire_after: timedelta | None = timedelta(days=365)  # memos §5, ours
-    purge_after: timedelta | None = timedelta(days=30)  # ours: a month in which somebody may notice
-    capacity: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("archive_after", "expire_after", "purge_after"):
-            span = getattr(self, name)
-            if span is not None and span <= timedelta(0):
-                raise BadInput(f"{name} must be above zero, got {span}")
-        if self.capacity is not None and self.capacity < 0:
-            raise BadInput(f"a capacity of {self.capacity} cubes is not possible", hint="0 or more, or None")
-
-
-class Ruling(Protocol):
-    """What the rules of retention say about one cube."""
-
-    @property
-    def rule(self) -> str:
-        """Name of the rule that decided."""
-        ...
-
-    @property
-    def action(self) -> str:
-        """``archive``, ``expire``, ``forget``, ``hold``, or ``wait`` where the rule is not due yet."""
-        ...
 
 
 class Rules(Protocol):
@@ -146,6 +117,7 @@ class _Due:
     cube: Cube
     trigger: Trigger
     why: str
+    seen: Seen | None = None
 
     def told(self) -> Moved:
         after = move_for(self.trigger).after
@@ -155,58 +127,6 @@ class _Due:
 def last_use(cube: Cube, usage: Usage) -> datetime:
     """Return when a cube was last used or changed."""
     return cube.updated if usage.last is None else max(usage.last, cube.updated)
-
-
-def due(
-    cube: Cube, usage: Usage, ruling: Ruling | None, now: datetime, config: LifecycleConfig
-) -> tuple[Trigger, str] | None:
-    """Return the move that is due for a cube by itself, with the reason, or None.
-
-    Args:
-        cube: As it is.
-        usage: How it is used.
-        ruling: What the rules of retention say about it, or None.
-        now: The present.
-        config: The defaults.
-    """
-    life = cube.header.life
-    if life.state == "frozen":
-        return None
-    is_kept = life.pinned or (ruling is not None and ruling.action == "hold")
-    found = None if is_kept else _drop(cube, usage, ruling, now, config)
-    if found is None and life.state in ("generated", "merged") and usage.count > 0:
-        return "used", f"used {usage.count} times"
-    return found
-
-
-def _drop(
-    cube: Cube, usage: Usage, ruling: Ruling | None, now: datetime, config: LifecycleConfig
-) -> tuple[Trigger, str] | None:
-    life = cube.header.life
-    if life.state != "expired" and life.expires is not None and life.expires <= now:
-        return "ttl", f"its time ended at {life.expires.isoformat()}"
-    if ruling is not None:
-        return _by_rule(ruling)
-    if life.state == "expired":
-        return _aged("purge", "expired", cube.updated, now, config.purge_after)
-    if life.state == "archived":
-        return _aged("age", "archived", cube.updated, now, config.expire_after)
-    return _aged("idle", "idle", last_use(cube, usage), now, config.archive_after)
-
-
-def _by_rule(ruling: Ruling) -> tuple[Trigger, str] | None:
-    triggers: dict[str, Trigger] = {"archive": "rule_archive", "expire": "rule_expire", "forget": "rule_forget"}
-    if ruling.action not in triggers:
-        return None
-    return triggers[ruling.action], f"rule {ruling.rule}"
-
-
-def _aged(
-    trigger: Trigger, word: str, since: datetime, now: datetime, most: timedelta | None
-) -> tuple[Trigger, str] | None:
-    if most is None or now - since < most:
-        return None
-    return trigger, f"{word} since {since.isoformat()}"
 
 
 @dataclass(slots=True)
@@ -227,9 +147,20 @@ class Sweeper:
         forget: How they are forgotten.
         rules: Rules of retention, or None.
         config: The defaults.
+        sink: Told what was decided with everything that went into it, as a JSON object; `replay` reads it. What is
+            archived for want of room is not told: that stands in the journal.
     """
 
-    def __init__(self, store: Store, forget: Forget, rules: Rules | None, config: LifecycleConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        forget: Forget,
+        rules: Rules | None,
+        config: LifecycleConfig,
+        *,
+        sink: Callable[[dict[str, Json]], object] | None = None,
+    ) -> None:
+        self._sink = sink
         self._store = store
         self._engine = store.engine
         self._forget = forget
@@ -245,6 +176,7 @@ class Sweeper:
         limit: int | None = None,
         dry_run: bool = False,
         progress: Callable[[int], object] | None = None,
+        within: Sequence[str | None] | None = None,
     ) -> Swept:
         """Move every cube that is due, of every tenant, in transactions of a bounded size.
 
@@ -258,15 +190,18 @@ class Sweeper:
             limit: Most moves, or None.
             dry_run: Only say what would move.
             progress: Told the number of cubes looked at after each batch.
+            within: Only cubes of these tenants; None for all.
 
         Cost: one read of every cube, one transaction a tenant for each batch in which something moves.
         """
         if batch < 1 or (limit is not None and limit < 1):
             raise BadInput(f"a batch of {batch} and a limit of {limit} cubes are not possible", hint="1 or more")
         tally = _Tally(reached=after)
-        for cubes, last in self._windows(after, batch):
+        for cubes, last in self._windows(after, batch, within):
             wanted = self._due(cubes, now)
             room = len(wanted) if limit is None else limit - len(tally.moves)
+            if not dry_run:
+                self._tell(wanted[:room], now)
             self._apply(wanted[:room], now, tally, dry_run)
             tally.looked += len(cubes)
             if progress is not None:
@@ -275,16 +210,24 @@ class Sweeper:
                 tally.reached = wanted[room - 1].cube.row if room else tally.reached
                 return _swept(tally, is_done=False)
             tally.reached = last
-        is_done = self._make_room(now, batch, limit, tally, dry_run)
+        is_done = self._make_room(now, batch, limit, tally, dry_run, within)
         return _swept(tally, is_done)
 
-    def _windows(self, after: int, batch: int) -> Iterator[tuple[list[Cube], int]]:
+    def _tell(self, wanted: Sequence[_Due], now: datetime) -> None:
+        """Say what was decided, before it is done."""
+        seen = [each.seen for each in wanted if each.seen is not None]
+        if self._sink is not None and seen:
+            moves = moves_again(seen, now, self.config)
+            self._sink(written("moves", {"seen": seen, "now": now, "config": self.config}, {"moves": moves}))
+
+    def _windows(self, after: int, batch: int, within: Sequence[str | None] | None) -> Iterator[tuple[list[Cube], int]]:
         """Yield all cubes in order of their rows; rows are numbers of the journal, so their end is known."""
         end = self._engine.head().seq
         for start in range(after + 1, end + 1, batch):
             last = min(start + batch - 1, end)
             found = self._engine.by_rows(range(start, last + 1))
-            yield [found[row] for row in sorted(found)], last
+            cubes = [found[row] for row in sorted(found)]
+            yield [cube for cube in cubes if within is None or cube.owner.tenant in within], last
 
     def _due(self, cubes: Sequence[Cube], now: datetime) -> list[_Due]:
         usage = self._engine.usage.of([cube.row for cube in cubes])
@@ -292,9 +235,10 @@ class Sweeper:
         out: list[_Due] = []
         for cube in cubes:
             used = usage.get(cube.row, _NEVER_USED)
-            found = due(cube, used, rulings.get(cube.row), now, self.config)
+            seen = Seen.of(cube, used, rulings.get(cube.row))
+            found = due(seen, now, self.config)
             if found is not None:
-                out.append(_Due(cube, *found))
+                out.append(_Due(cube, *found, seen))
         return out
 
     def _rulings(self, cubes: Sequence[Cube], usage: Mapping[int, Usage], now: datetime) -> Mapping[int, Ruling]:
@@ -302,22 +246,31 @@ class Sweeper:
             return {}
         return self._rules.rulings([(cube, last_use(cube, usage.get(cube.row, _NEVER_USED))) for cube in cubes], now)
 
-    def _make_room(self, now: datetime, batch: int, limit: int | None, tally: _Tally, dry_run: bool) -> bool:
+    def _make_room(
+        self,
+        now: datetime,
+        batch: int,
+        limit: int | None,
+        tally: _Tally,
+        dry_run: bool,
+        within: Sequence[str | None] | None,
+    ) -> bool:
         """Archive what exceeds the capacity; return whether the limit allowed it all."""
         if self.config.capacity is None:
             return True
-        wanted = self._crowded(
-            now, batch, self.config.capacity, {move.id for move in tally.moves if move.after not in LIVE}
-        )
+        gone = {move.id for move in tally.moves if move.after not in LIVE}
+        wanted = self._crowded(now, batch, self.config.capacity, gone, within)
         room = len(wanted) if limit is None else limit - len(tally.moves)
         for start in range(0, min(room, len(wanted)), batch):
             self._apply(wanted[start : min(room, start + batch)], now, tally, dry_run)
         return len(wanted) <= room
 
-    def _crowded(self, now: datetime, batch: int, capacity: int, gone: set[str]) -> list[_Due]:
+    def _crowded(
+        self, now: datetime, batch: int, capacity: int, gone: set[str], within: Sequence[str | None] | None
+    ) -> list[_Due]:
         sizes: dict[tuple[str | None, str], int] = {}
         ranked: dict[tuple[str | None, str], list[tuple[float, datetime, int]]] = {}
-        for cubes, _ in self._windows(0, batch):
+        for cubes, _ in self._windows(0, batch, within):
             live = [cube for cube in cubes if cube.header.life.state in LIVE and cube.id not in gone]
             usage = self._engine.usage.of([cube.row for cube in live])
             rulings = self._rulings(live, usage, now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Any, cast
@@ -14,10 +16,13 @@ from .outcomes import Shown
 from .verb import FILTERS, ID, Given, Parameter, Verb
 
 if TYPE_CHECKING:
+    from ..configuring import Configuration
     from ..core.cube import Cube
     from ..govern.purge import PurgeLevel
     from ..govern.retention import Drop, Rule
     from ..memory import Memory
+    from ..parts import AuditLevel, ConflictMode
+    from ..store.side import Job
 
 __all__ = ["KEEP_VERBS"]
 
@@ -25,6 +30,7 @@ _ID_SHOWN = 10  # as lists of memories show them
 _SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1),
           "y": timedelta(days=365)}  # fmt: skip
 _JOBS = 100  # jobs that are shown when nothing else is asked
+_PAGE = 1000  # jobs that are read at once
 _LISTED = 50  # moves that are named one by one
 
 
@@ -61,6 +67,44 @@ def _sweep(memory: Memory, given: Given) -> Shown:
     return Shown(data, tuple(lines))
 
 
+def _configure(memory: Memory, given: Given) -> Shown:
+    audit, conflicts = given.maybe("audit", str), given.maybe("conflicts", str)
+    life: dict[str, Any] = {
+        name: None if said == "never" else _span(said)
+        for name in ("archive_after", "expire_after", "purge_after")
+        if (said := given.maybe(name, str)) is not None
+    }
+    if (most := given.maybe("capacity", str)) is not None:
+        life["capacity"] = None if most == "none" else _number(most)
+    if audit is None and conflicts is None and not life:
+        return _configured(memory.configuration())
+    lifecycle = replace(memory.configuration().lifecycle, **life) if life else None
+    return _configured(
+        memory.configure(
+            audit=cast("AuditLevel | None", audit),
+            conflicts=cast("ConflictMode | None", conflicts),
+            lifecycle=lifecycle,
+        )
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise BadInput(f"{text!r} is no number of memories", hint="write 10000, or none")
+    return int(text)
+
+
+def _configured(found: Configuration) -> Shown:
+    life = found.lifecycle
+    spans = {"archive_after": life.archive_after, "expire_after": life.expire_after, "purge_after": life.purge_after}
+    said = {name.replace("_", " "): "never" if span is None else _spelled(span) for name, span in spans.items()}
+    said = {"audit": found.audit, "conflicts": found.conflicts, **said}
+    said["capacity"] = "none" if life.capacity is None else str(life.capacity)
+    seconds = {name: None if span is None else span.total_seconds() for name, span in spans.items()}
+    data = {"audit": found.audit, "conflicts": found.conflicts, **seconds, "capacity": life.capacity}
+    return Shown(cast("Any", data), tuple(f"{name}: {value}" for name, value in said.items()))
+
+
 def _retention(memory: Memory, given: Given) -> Shown:
     if not given.is_set("due"):
         return _rules(memory.retention())
@@ -94,8 +138,10 @@ def _retain(memory: Memory, given: Given) -> Shown:
 def _rules(rules: tuple[Rule, ...]) -> Shown:
     lines = []
     for rule in rules:
-        times = [f"after {_spelled(rule.max_age)}"] if rule.max_age else []
-        times += [f"unused for {_spelled(rule.max_idle)}"] if rule.max_idle else []
+        word = "until" if rule.hold else "after"
+        times = [f"{word} {_spelled(rule.max_age)}{' old' if rule.hold else ''}"] if rule.max_age else []
+        idle = "until unused for" if rule.hold else "unused for"
+        times += [f"{idle} {_spelled(rule.max_idle)}"] if rule.max_idle else []
         what = "hold" if rule.hold else rule.action
         lines.append(
             f"{rule.name}: {what} {' and '.join(times)}".rstrip() + (f"  ({rule.reason})" if rule.reason else "")
@@ -145,6 +191,7 @@ def _audit(memory: Memory, given: Given) -> Shown:
             actions=given.texts("actions"),
             cube=given.maybe("cube", str),
             allowed=decided,
+            by=given.maybe("by", str),
         )
     )
     lines = []
@@ -157,21 +204,42 @@ def _audit(memory: Memory, given: Given) -> Shown:
             f"{line.time:%Y-%m-%d %H:%M:%S}  {verdict:<7}  {line.action}{cube}  {who}  ({line.rule}, {line.space})"
         )
     data = [json.loads(text) for text in _later.audit_json_lines(entries)]
+    if given.is_set("csv"):
+        return Shown(cast("Any", data), tuple(text.rstrip("\r\n") for text in _later.audit_csv(entries)))
     return Shown(cast("Any", data), tuple(lines) or ("nothing is written in the audit",))
 
 
 def _work(memory: Memory, given: Given) -> Shown:
     stop = Event() if given.is_set("forever") else None
+    if (every := _span(given.maybe("promote_every", str))) is not None:
+        memory.jobs.add("state", key="state", every=every)
+    begun = memory.caller.now()
     done = memory.work(sweep_every=_span(given.maybe("sweep_every", str)), stop=stop)
-    return Shown({"done": done}, (f"did {done} jobs",))
+    failed = [job for job in _all_jobs(memory) if job.error and job.updated >= begun]
+    said = [f"job {job.id} ({job.kind}) failed: {job.error}" for job in failed]
+    data: dict[str, Any] = {
+        "done": done - len(failed),
+        "failed": [{"id": job.id, "kind": job.kind, "state": job.state, "error": job.error} for job in failed],
+    }
+    count = f"did {done - len(failed)} jobs"
+    return Shown(data, (*said, f"{count}, {len(failed)} failed" if failed else count), not failed)
+
+
+def _all_jobs(memory: Memory) -> Iterator[Job]:
+    after = 0
+    while page := memory.store.engine.jobs.find(limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].id
 
 
 def _jobs(memory: Memory, given: Given) -> Shown:
+    if given.is_set("decisions"):
+        return _decisions(memory, given.maybe("limit", int) or _JOBS)
     queue = memory.jobs
     if (number := given.maybe("cancel", int)) is not None:
-        queue.cancel(number)
+        memory.cancel_job(number)
     if (number := given.maybe("requeue", int)) is not None:
-        queue.requeue(number)
+        memory.requeue_job(number)
     jobs = memory.store.engine.jobs.find(limit=given.maybe("limit", int) or _JOBS)
     data = [
         {
@@ -194,6 +262,18 @@ def _jobs(memory: Memory, given: Given) -> Shown:
     return Shown(cast("Any", {"jobs": data, "counts": queue.counts()}), (*lines, counts or "there are no jobs"))
 
 
+def _decisions(memory: Memory, limit: int) -> Shown:
+    data, lines = [], []
+    for noted in memory.decisions()[-limit:]:
+        is_same = noted.is_replayed()
+        data.append({"number": noted.number, "time": noted.time.isoformat(), **noted.record, "is_replayed": is_same})
+        again = "decided the same again" if is_same else "would be decided otherwise by the rules of today"
+        lines.append(
+            f"{noted.number}  {noted.time:%Y-%m-%d %H:%M:%S}  {noted.rule}  {len(noted.outcome)} decided  ({again})"
+        )
+    return Shown(cast("Any", data), tuple(lines) or ("nothing was decided yet",))
+
+
 _WHY = Parameter("why", "Reason, for the journal; never content", "text", "option", ("--because",), "TEXT")
 
 
@@ -204,6 +284,8 @@ def _life(name: str, summary: str, help: str = "") -> Verb:
 
 
 KEEP_VERBS: tuple[Verb, ...] = (
+    _life("activate", "Bring a memory to work that was only written, merged or archived."),
+    _life("expire", "End a memory's life: it is found no more, and a sweep forgets it in time."),
     _life("archive", "Put a memory away, so that only who asks for the archive finds it."),
     Verb(
         "restore",
@@ -245,6 +327,37 @@ KEEP_VERBS: tuple[Verb, ...] = (
         ),
         ("pinyon.keeping:Keeping.sweep",),
         _sweep,
+    ),
+    Verb(
+        "configure",
+        "Show or change what holds for the whole memory, whoever works with it.",
+        "What is written to the audit, whose contradictions are looked for, and when a sweep moves memories. A span is"
+        " 30m, 12h, 90d, 8w or 2y; never and none switch it off. Once somebody has rules here, administrators of the"
+        " whole memory alone may change it, and the change itself is always written to the audit.",
+        (
+            "pinyon configure",
+            "pinyon configure --audit changes",
+            "pinyon configure --archive-after 365d --purge-after never",
+        ),
+        (
+            Parameter("audit", "What is written to the audit, beside refusals", "choice", "option", ("--audit",),
+                      choices=("denials", "changes", "all")),
+            Parameter("conflicts", "Whose contradictions are looked for: nobody's, of memories that name subject and"
+                      " attribute, or also of what people say of themselves", "choice", "option", ("--conflicts",),
+                      choices=("off", "explicit", "rules")),
+            Parameter("archive_after", "Idle time after which a memory is archived", "text", "option",
+                      ("--archive-after",), "SPAN"),
+            Parameter("expire_after", "Time in the archive after which it expires", "text", "option",
+                      ("--expire-after",), "SPAN"),
+            Parameter("purge_after", "Time since it expired after which it is forgotten for good", "text", "option",
+                      ("--purge-after",), "SPAN"),
+            Parameter("capacity", "Most memories at work in one space; those of low priority are archived first",
+                      "text", "option", ("--capacity",), "N"),
+        ),
+        ("pinyon.configuring:Configuring.configure", "pinyon.configuring:Configuring.configuration",
+         "pinyon.schedule.due:LifecycleConfig"),
+        _configure,
+        can_create=True,
     ),
     Verb(
         "retention",
@@ -296,9 +409,9 @@ KEEP_VERBS: tuple[Verb, ...] = (
     Verb(
         "audit",
         "Show what was asked for and decided.",
-        "Refusals are always written; changes and reads when the memory was opened so. Once there is an administrator,"
-        " administrators alone may look.",
-        ("pinyon audit --decision deny", "pinyon audit --rules"),
+        "Refusals are always written; changes and reads too, after `pinyon configure --audit changes` or `all`. Once"
+        " there is an administrator, administrators alone may look.",
+        ("pinyon audit --decision deny", "pinyon audit --by ann --csv", "pinyon audit --rules"),
         (
             Parameter("since", "Only from this moment on", "moment", "option", ("--since",), "TIME"),
             Parameter("until", "Only before this moment", "moment", "option", ("--until",), "TIME"),
@@ -307,6 +420,8 @@ KEEP_VERBS: tuple[Verb, ...] = (
             Parameter("cube", "Only about this memory, by its whole id", "text", "option", ("--id",), "ID"),
             Parameter("allowed", "Only what was decided so", "choice", "option", ("--decision",),
                       choices=("allow", "deny")),
+            Parameter("by", "Only what this user asked for; --user is who looks", "text", "option", ("--by",), "NAME"),
+            Parameter("csv", "Print comma-separated values with a header, all columns", "flag", "edge", ("--csv",)),
             Parameter("rules", "Show who changed which rights and rules", "flag", "edge", ("--rules",)),
         ),
         ("pinyon.keeping:Keeping.audit", "pinyon.keeping:Keeping.rule_changes"),
@@ -315,9 +430,20 @@ KEEP_VERBS: tuple[Verb, ...] = (
     Verb(
         "work",
         "Do the jobs that are due.",
-        "Several processes may work at once; a job of one that was killed is done by another.",
-        ("pinyon work", "pinyon work --sweep-every 1d --forever"),
+        "Several processes may work at once; a job of one that was killed is done by another. With --promote-every,"
+        " texts that prompts of the local model hold together again and again become states of it, as far as that"
+        " pays; it needs a model: --model, or PINYON_BACKBONE.",
         (
+            "pinyon work",
+            "pinyon work --sweep-every 1d --forever",
+            "pinyon work --promote-every 1h --model smollm2 --forever",
+        ),
+        (
+            Parameter("backbone", "Local model that states are made with: smollm2, an id of the Hugging Face hub, a"
+                      " folder or a GGUF file, with @device:type behind it where it is to be another one;"
+                      " PINYON_BACKBONE when not given", "text", "edge", ("--model",), "MODEL"),
+            Parameter("promote_every", "Let the rule that makes states recur so often: 1h, 1d", "text", "edge",
+                      ("--promote-every",), "SPAN"),
             Parameter("sweep_every", "Let a sweep recur so often: 12h, 1d", "text", "option", ("--sweep-every",),
                       "SPAN"),
             Parameter("forever", "Go on until interrupted", "flag", "edge", ("--forever",)),
@@ -332,10 +458,14 @@ KEEP_VERBS: tuple[Verb, ...] = (
         ("pinyon jobs", "pinyon jobs --requeue 17"),
         (
             Parameter("limit", "Most jobs", "integer", "edge", ("--limit",), "N", least=1),
+            Parameter("decisions", "Show the latest decisions of sweeps and of the job state instead; with --json, what"
+                      " went into them; each is decided again to see that it can be followed", "flag", "edge",
+                      ("--decisions",)),
             Parameter("cancel", "Number of a job to cancel", "integer", "edge", ("--cancel",), "N", least=1),
             Parameter("requeue", "Number of a dead job", "integer", "edge", ("--requeue",), "N", least=1),
         ),
-        ("pinyon.keeping:Keeping.jobs",),
+        ("pinyon.keeping:Keeping.jobs", "pinyon.keeping:Keeping.cancel_job",
+         "pinyon.keeping:Keeping.requeue_job", "pinyon.keeping:Keeping.decisions"),
         _jobs,
     ),
 )  # fmt: skip

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ..core.clock import instant
     from ..core.cube import cube_to_json
     from ..core.experience import Conversation, Turn
+    from ..core.scope import Scope
     from ..core.where import Condition, Where, where_from
-    from ..govern.audit import audit_json_lines
+    from ..govern.audit import audit_csv, audit_json_lines
     from ..govern.receipts import receipt_from_json, receipt_to_json
     from ..govern.redact import RedactionRule
     from ..govern.retention import Rule, rules_to_json
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
         watch_files,
     )
     from ..memory import Memory
-    from ..models.choose import embedder_from, generator_from
     from ..results import Imported, SourceResult
     from ..settings import Settings, load_settings, wants_color
-    from ..states import backbone_from
+    from ..store import Rescope
     from ..store.vault import Vault, decrypt_store, encrypt_store, new_key, read_key
+    from ..text import ReadTwice
     from ..verifying import verified_to_json
     from . import demo, render
     from .doctor import examine, given_up
@@ -47,24 +48,25 @@ __all__ = [
     "Importer",
     "Memory",
     "Policy",
+    "ReadTwice",
     "RedactionRule",
+    "Rescope",
     "Rule",
+    "Scope",
     "Settings",
     "SourceResult",
     "Turn",
     "Vault",
     "Where",
+    "audit_csv",
     "audit_json_lines",
-    "backbone_from",
     "cube_to_json",
     "decrypt_store",
     "demo",
-    "embedder_from",
     "encrypt_store",
     "examine",
     "export",
     "export_everything",
-    "generator_from",
     "given_up",
     "import_files",
     "import_stream",
@@ -87,7 +89,9 @@ __all__ = [
 
 _HOMES = {
     "migrate_between": "..importing",
+    "ReadTwice": "..text",
     "RedactionRule": "..govern.redact",
+    "Rescope": "..store",
     "receipt_from_json": "..govern.receipts",
     "verified_to_json": "..verifying",
     "read_key": "..store.vault",
@@ -102,18 +106,17 @@ _HOMES = {
     "Memory": "..memory",
     "Policy": "..core.access",
     "Rule": "..govern.retention",
+    "Scope": "..core.scope",
     "Settings": "..settings",
     "SourceResult": "..results",
     "Turn": "..core.experience",
     "Where": "..core.where",
+    "audit_csv": "..govern.audit",
     "audit_json_lines": "..govern.audit",
-    "backbone_from": "..states",
     "cube_to_json": "..core.cube",
-    "embedder_from": "..models.choose",
     "examine": ".doctor",
     "export": "..importing",
     "export_everything": "..importing",
-    "generator_from": "..models.choose",
     "given_up": ".doctor",
     "import_files": "..importing",
     "import_stream": "..importing",

@@ -25,10 +25,14 @@ def _measure(memory: Memory, given: Given) -> Shown:  # noqa: ARG001  # what is 
         rivals=given.maybe("rivals", str),
         out=given.text("out"),
         items=given.maybe("items", int),
+        sizes=given.maybe("sizes", str),
         seed=given.integer("seed"),
         seconds_per_item=given.integer("seconds_per_item"),
         seconds=given.integer("seconds"),
         processes=given.integer("processes"),
+        reader=given.maybe("reader", str),
+        judge=given.maybe("judge", str),
+        writer=given.maybe("writer", str),
         model=given.text("model"),
         policy=given.text("policy"),
         ratio=given.text("ratio"),
@@ -48,17 +52,21 @@ MEASURE_VERBS: tuple[Verb, ...] = (
         "measure",
         "Measure memories on questions with known evidence: pinyon, plain controls, rivals, any server.",
         "list shows measures and subjects; run puts every measure to every subject and keeps items and reports in a"
-        " folder; compare shows two results beside each other; report prints a folder and writes report.md, report.html"
-        " and report.png into it. These need no model.\n\n"
+        " folder; compare shows two results beside each other, or two subjects of one folder; report prints a folder"
+        " and writes report.md, report.html and report.png into it. These need no model; with --reader a model answers"
+        " from what each subject recalls, and with --judge one says whether it is right.\n\n"
         "needle hides facts in texts that a local model reads, cuts what it holds by a policy, and asks for them; it"
         " needs the extra torch. Policies: none, sink_window, random, key_norm, snap_kv, surprisal, spec_kv,"
-        " retrieval_heads, retrieval_heads_shared.\n\n"
+        " kvzip, retrieval_heads, retrieval_heads_shared.\n\n"
         "Each measure and subject has a process of its own: one that crashes or hangs is recorded as failed, and the"
-        " same command again goes on where it ended.",
+        " same command again goes on where it ended and asks again what failed.",
         (
             "pinyon measure list",
             "pinyon measure run needles --subjects pinyon,bm25 --small",
+            "pinyon measure run locomo --subjects pinyon,bm25,mem0",
+            "pinyon measure run convomem --subjects pinyon,bm25 --sizes 1,10,100,300",
             "pinyon measure compare before.report.json after.report.json",
+            "pinyon measure compare measured --subjects pinyon,bm25",
             "pinyon measure report measured",
             "pinyon measure needle --model smollm2 --policy none,snap_kv --ratio 0.25 --png needle.png",
         ),
@@ -69,11 +77,15 @@ MEASURE_VERBS: tuple[Verb, ...] = (
             Parameter("subjects", "Names divided by commas; also server.toml, or file.py:Name", "text", "option",
                       ("--subjects",), "NAMES", "pinyon,bm25,dense,hybrid,random"),
             Parameter("small", "A sample of each measure, for a first impression", "flag", "option", ("--small",)),
-            Parameter("data", "Folder of the question sets", "file", "option", ("--data",), "FOLDER"),
-            Parameter("rivals", "Folder of the rivals' environments", "file", "option", ("--rivals",), "FOLDER"),
+            Parameter("data", "Folder of the question sets, or one of their files; PINYON_DATA when not given", "file",
+                      "option", ("--data",), "FOLDER"),
+            Parameter("rivals", "Folder of the rivals' environments; PINYON_BENCH_CACHE when not given", "file",
+                      "option", ("--rivals",), "FOLDER"),
             Parameter("out", "Folder for results", "file", "option", ("--out",), "FOLDER", "measured"),
             Parameter("items", "Most items of a measure, drawn at random", "integer", "option", ("--items",), "N",
                       least=1),
+            Parameter("sizes", "Sizes of histories or haystacks, divided by commas", "text", "option", ("--sizes",),
+                      "N,N"),
             Parameter("seed", "Of every random choice", "integer", "option", ("--seed",), "N", 0, least=0),
             Parameter("seconds_per_item", "Longest time of one item", "integer", "option", ("--seconds-per-item",),
                       "S", 60, least=1),
@@ -81,6 +93,11 @@ MEASURE_VERBS: tuple[Verb, ...] = (
                       "S", 3600, least=1),
             Parameter("processes", "Subjects at once; more than one falsifies the times", "integer", "option",
                       ("--processes",), "N", 1, least=1),
+            Parameter("reader", "Model that answers from what each subject recalls: openai:<model>@<base_url>,"
+                      " anthropic:<model> or hf:<id>", "text", "option", ("--reader",), "SPEC"),
+            Parameter("judge", "Model that says whether an answer is right", "text", "option", ("--judge",), "SPEC"),
+            Parameter("writer", "Model with which mem0-llm writes its memories: openai:<model>@<base_url>", "text",
+                      "option", ("--writer",), "SPEC"),
             Parameter("model", "For needle: id on the Hugging Face hub, folder, .gguf file, or smollm2", "text",
                       "option", ("--model",), "MODEL", "smollm2"),
             Parameter("policy", "For needle: names of policies, divided by commas", "text", "option", ("--policy",),

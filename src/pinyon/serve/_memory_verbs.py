@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,7 +16,9 @@ from .verb import (
     EXPIRES,
     FILTERS,
     ID,
+    KINDS,
     METADATA,
+    PRIORITY,
     QUESTION,
     STATES,
     TAGS,
@@ -29,13 +32,23 @@ from .verb import (
 
 if TYPE_CHECKING:
     from ..core.cube import Cube
+    from ..core.header import Priority
     from ..govern.forgetting import Derived
     from ..memory import Memory
-    from ..models import Generator
     from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
+    from ..schedule import Spreading
+    from ..text import ReadTwice
     from ..text.base import Hits
 
 __all__ = ["MEMORY_VERBS"]
+
+_READ_TWICE = Parameter(
+    "read_twice",
+    "Show the passages twice, the question before them, for a small model; once where they do not fit twice",
+    "flag",
+    "edge",
+    ("--read-twice",),
+)
 
 
 def _add(memory: Memory, given: Given) -> Added:
@@ -52,6 +65,7 @@ def _add(memory: Memory, given: Given) -> Added:
         tags=given.texts("tags"),
         metadata=given.metadata(),
         expires=given.moment("expires"),
+        priority=cast("Priority | None", given.maybe("priority", str)),
         derived_from=given.texts("derived_from"),
     )
 
@@ -59,7 +73,9 @@ def _add(memory: Memory, given: Given) -> Added:
 def _import(memory: Memory, given: Given) -> Imported:
     if given.is_set("replay"):
         return _replayed(memory, given)
-    importer = _later.Importer(given.texts("tags"), given.metadata())
+    space, user = given.maybe("into_space", str), given.maybe("as_user", str)
+    rescope = None if space is None and user is None else _later.Rescope(space, user)
+    importer = _later.Importer(given.texts("tags"), given.metadata(), rescope=rescope)
     data = given.maybe("data", bytes)
     if data is not None:
         name = given.text("name") or f"stdin:{sha256(data).hexdigest()[:12]}"  # what else came in stays
@@ -69,11 +85,15 @@ def _import(memory: Memory, given: Given) -> Imported:
 
 def _replayed(memory: Memory, given: Given) -> Imported:
     """Read archives of everything back as they were written."""
+    if any(given.maybe(name, str) for name in ("into_space", "as_user")):
+        raise BadInput("a memory that is made again stays as it was", hint="leave out --into-space and --as-user")
     start = time.perf_counter()
     done = []
     for path in given.texts("paths"):
         entries = _later.restore(memory, Path(path))
         done.append(_later.SourceResult(path, "added" if entries else "unchanged", cubes=entries))
+        if given.progress is not None:
+            given.progress(done[-1])
     return _later.Imported(tuple(done), (time.perf_counter() - start) * 1000)
 
 
@@ -82,23 +102,31 @@ def _search(memory: Memory, given: Given) -> Hits:
 
 
 def _recall(memory: Memory, given: Given) -> Recall:
-    return memory.recall(given.text("question"), budget_tokens=given.integer("budget_tokens"), where=given.where())
+    return memory.recall(
+        given.text("question"),
+        budget_tokens=given.integer("budget_tokens"),
+        where=given.where(),
+        composer=_composer(given),
+    )
 
 
 def _ask(memory: Memory, given: Given) -> Answer:
-    settings = _later.load_settings()
-    spec = given.maybe("generator", str) or settings.generator
-    generator: Generator | None = None
-    if spec is not None and spec.startswith("local:"):
-        generator = _later.backbone_from(spec)
-    elif spec not in (None, "none"):
-        generator = _later.generator_from(spec, api_key=settings.api_key)
+    word = given.maybe("generator", str) or _later.load_settings().generator
+    generator, composer = None if word == "none" else word, _composer(given)
+    if generator is None and composer is not None:
+        raise BadInput("quotations are not read, so they cannot be read twice", hint="name a model with --model")
     return memory.ask(
         given.text("question"),
         generator=generator,
         budget_tokens=given.integer("budget_tokens"),
         where=given.where(),
+        composer=composer,
     )
+
+
+def _composer(given: Given) -> ReadTwice | None:
+    """Return what lays the passages out, where it is not as always."""
+    return _later.ReadTwice(given.text("question")) if given.is_set("read_twice") else None
 
 
 def _get(memory: Memory, given: Given) -> Cube:
@@ -122,6 +150,7 @@ def _update(memory: Memory, given: Given) -> Cube:
         tags=given.texts("tags") or None,
         metadata=given.metadata(),
         expires=given.moment("expires"),
+        priority=cast("Priority | None", given.maybe("priority", str)),
         if_version=given.maybe("if_version", int),
     )
 
@@ -135,20 +164,35 @@ def _forget(memory: Memory, given: Given) -> Forgotten:
         k=given.integer("k"),
         about=given.maybe("about", str),
         mentions=given.is_set("mentions"),
+        whole_space=given.is_set("whole_space"),
         derived=cast("Derived", given.text("derived")),
     )
 
 
 def _history(memory: Memory, given: Given) -> Past:
-    cube = memory.get(given.text("id"))
-    return Past(cube.id, tuple(memory.history(cube.id)))
+    versions = tuple(memory.history(given.text("id")))
+    cube = next(version.cube for version in versions[::-1] if version.cube is not None)
+    return Past(cube.id, versions)
 
 
 def _export(memory: Memory, given: Given) -> Exported:
     path = Path(given.text("path")).expanduser()
+    steps = None if given.progress is None else _steps(given.progress)
     if given.is_set("everything"):
-        return Exported(str(path), _later.export_everything(memory, path).cubes)
-    return Exported(str(path), _later.export(memory, path, where=given.where()))
+        return Exported(str(path), _later.export_everything(memory, path, progress=steps).cubes)
+    return Exported(str(path), _later.export(memory, path, where=given.where(), progress=steps))
+
+
+def _steps(tell: Callable[[object], object]) -> Callable[[int, int], object]:
+    """Return what tells of each step how many were done since the last, from how many are done in all."""
+    seen = 0
+
+    def step(done: int, _total: int) -> None:
+        nonlocal seen
+        tell(done - seen)
+        seen = done
+
+    return step
 
 
 def _elsewhere(_memory: Memory, _given: Given) -> None:
@@ -160,7 +204,13 @@ def _stats(memory: Memory, _: Given) -> Stats:
 
 
 def _doctor(memory: Memory, given: Given) -> Health:
-    return _later.examine(memory, repair=given.is_set("repair"), progress=given.progress)
+    return _later.examine(
+        memory,
+        repair=given.is_set("repair"),
+        progress=given.progress,
+        over=cast("Spreading", given.maybe("over", str) or "here"),
+        workers=given.maybe("workers", int),
+    )
 
 
 MEMORY_VERBS: tuple[Verb, ...] = (
@@ -184,6 +234,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             Parameter("role", "Role in a chat; makes it a turn of a conversation", "choice", "option", ("--role",),
                       choices=("user", "assistant", "system", "tool")),
             EXPIRES,
+            PRIORITY,
             Parameter("derived_from", "Id of a memory that it was made of; give it again for more", "text", "option",
                       ("--derived-from",), "ID", is_many=True),
             Parameter("messages", 'JSON chat messages ({"role": …, "content": …}) instead of a text; - for standard'
@@ -202,6 +253,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             "pinyon import notes/ 'mail/**/*.eml' --tag work",
             "cat chat.json | pinyon import - --name chat.json",
             "pinyon import notes/ --watch",
+            "pinyon import work.pinyon --into-space old --as-user ann",
         ),
         (
             Parameter("paths", "Files, folders (read in depth) and globs; - for standard input", "file", "argument",
@@ -211,6 +263,10 @@ MEMORY_VERBS: tuple[Verb, ...] = (
                       "text", "option", ("--name",)),
             TAGS,
             METADATA,
+            Parameter("into_space", "Everything that an archive holds goes into this space", "text", "option",
+                      ("--into-space",), "NAME"),
+            Parameter("as_user", "Everything that an archive holds becomes this user's", "text", "option",
+                      ("--as-user",), "NAME"),
             Parameter("replay", "Make an empty memory the one that an archive of everything was written from", "flag",
                       "edge", ("--replay",)),
             Parameter("watch", "Go on, and import again whenever a file changes", "flag", "edge", ("--watch",)),
@@ -222,6 +278,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             "pinyon.importing:watch_files",
             "pinyon.importing:import_archive",
             "pinyon.importing:restore",
+            "pinyon.store:Rescope",
         ),
         _import,
         can_create=True,
@@ -242,7 +299,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "Everything, in order, when it fits; else what fits the question best. Each passage has a number, a date and a"
         " speaker.",
         ("pinyon recall what does Ann eat --budget 800",),
-        (QUESTION, BUDGET, *FILTERS, WHY),
+        (QUESTION, BUDGET, _READ_TWICE, *FILTERS, WHY),
         ("pinyon.memory:Memory.recall",),
         _recall,
     ),
@@ -261,6 +318,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
                       " hf:<id>, or local:<name, id, folder or file> which reads on from a state where one fits; none"
                       " for quotations", "text", "option", ("--model",), "SPEC"),
             BUDGET,
+            _READ_TWICE,
             *FILTERS,
             WHY,
         ),
@@ -280,13 +338,18 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "list",
         "List memories in order of time, page by page.",
         "",
-        ("pinyon list --limit 20 --tag work", "pinyon list --where 'year>=2024' --json"),
+        (
+            "pinyon list --limit 20 --tag work",
+            "pinyon list --where 'year>=2024' --json",
+            "pinyon list --kind state",
+        ),
         (
             Parameter("limit", "Memories a page", "integer", "option", ("--limit",), "N", 50, least=1, most=10_000),
             Parameter("cursor", "Go on where the page before ended", "text", "option", ("--cursor",)),
             Parameter("newest_first", "Begin with the oldest", "flag", "option", ("--oldest-first",), default=True),
             *FILTERS,
             STATES,
+            KINDS,
         ),
         ("pinyon.memory:Memory.list",),
         _list,
@@ -304,6 +367,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
             TAGS,
             METADATA,
             EXPIRES,
+            PRIORITY,
             Parameter("if_version", "Only if it is at this version", "integer", "option", ("--if-version",), "N",
                       least=1),
         ),
@@ -314,13 +378,16 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "forget",
         "Remove memories with all their versions.",
         "Shows what would go and asks. The journal keeps that something went, and not what.",
-        ("pinyon forget 3f9a1c2b", "pinyon forget --source diary.md --dry-run", "pinyon forget --query peanuts -k 3"),
+        ("pinyon forget 3f9a1c2b", "pinyon forget --source diary.md --dry-run", "pinyon forget --query peanuts -k 3",
+         "pinyon forget --space draft --all-in-space"),
         (
             Parameter("ids", "Ids, or at least their first four characters", "text", "argument", is_many=True),
             Parameter("query", "The best hits of a question", "text", "option", ("--query",), "QUESTION"),
             how_many("How many hits of the question"),
             Parameter("about", "Everything about this person, in every space", "text", "option", ("--about",), "NAME"),
             Parameter("mentions", "With --about, also what merely names the person", "flag", "option", ("--mentions",)),
+            Parameter("whole_space", "Everything in the space that you may change", "flag", "option",
+                      ("--all-in-space",)),
             Parameter("derived", "What becomes of something made of several memories of which some stay", "choice",
                       "option", ("--derived",), default="forget", choices=("forget", "stale")),
             *FILTERS,
@@ -360,8 +427,16 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "Copy the whole memory into another file or onto a server, and compare every hash.",
         "Everything goes along, whoever owns it: versions, journal, vectors, audit, jobs. What was cut off goes on"
         " where it was. The target must be empty, or the beginning of this memory; let nobody write meanwhile.",
-        ("pinyon migrate postgresql://pinyon@db.example/notes", "pinyon migrate copy.db"),
-        (Parameter("target", "File or address that it goes to", "text", "argument", is_required=True),),
+        ("pinyon migrate postgresql://pinyon@db.example/notes", "pinyon migrate --from sqlite --to postgres",
+         "pinyon migrate --from notes.db --to copy.db"),
+        (
+            Parameter("target", "File or address that it goes to", "text", "argument"),
+            Parameter("source", "File or address that it comes from; this memory when not given. sqlite is this file,"
+                      " postgres the server that PGHOST, PGDATABASE and PGUSER name", "text", "edge", ("--from",),
+                      "PLACE"),
+            Parameter("to", "File or address that it goes to, or one of these words", "text", "edge", ("--to",),
+                      "PLACE"),
+        ),
         ("pinyon.importing:migrate_between",),
         _elsewhere,
     ),
@@ -380,7 +455,12 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "Verifies the journal, the database and the index. With --repair, missing vectors are made and the index is"
         " built again first; what was remembered is never changed.",
         ("pinyon doctor", "pinyon doctor --repair"),
-        (Parameter("repair", "Build again what is derived from the memories", "flag", "edge", ("--repair",)),),
+        (
+            Parameter("repair", "Build again what is derived from the memories", "flag", "edge", ("--repair",)),
+            Parameter("over", "Where --repair makes vectors: here, in several processes, or on the cluster of ray",
+                      "choice", "option", ("--spread",), choices=("here", "process", "ray")),
+            Parameter("workers", "In how many processes", "integer", "option", ("--workers",), "N", least=1),
+        ),
         ("pinyon.memory:Memory.check", "pinyon.memory:Memory.reindex", "pinyon.memory:Memory.catch_up"),
         _doctor,
     ),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import BadInput
+from ..errors import BadInput, NotFound
 from . import _later
 from .outcomes import Shown
 from .verb import FILTERS, ID, Given, Parameter, Verb
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..memory import Memory
     from ..past import LogLine, MergePolicy
 
-__all__ = ["TIME_VERBS"]
+__all__ = ["TIME_VERBS", "shown_line"]
 
 _ID_SHOWN = 10  # as lists of memories show them
 _OPS = ("create", "append", "merge", "overwrite", "convert", "restore", "state", "forget", "policy")
@@ -35,6 +35,11 @@ def _log(memory: Memory, given: Given) -> Shown:
         )
     )
     return Shown([_entry(line) for line in lines], tuple(map(_line, lines)) or ("nothing was done here",))
+
+
+def shown_line(line: LogLine) -> Shown:
+    """Return one entry of the journal as it is shown alone."""
+    return Shown(_entry(line), (_line(line),))
 
 
 def _entry(line: LogLine) -> dict[str, Any]:
@@ -88,9 +93,11 @@ def _undo(memory: Memory, given: Given) -> Shown:
         "ops": list(undone.ops),
         "cubes": [_later.cube_to_json(cube) for cube in undone.cubes],
         "kept": list(undone.kept),
+        "reasons": list(undone.reasons),
     }
     lines = [f"undid {', '.join(undone.ops)}", *(_short(cube) for cube in undone.cubes)]
-    lines += [f"{id[:_ID_SHOWN]} was changed since and stays as it is" for id in undone.kept]
+    kept = zip(undone.kept, undone.reasons, strict=True)
+    lines += [f"{id[:_ID_SHOWN]} {reason}, and stays as it is" for id, reason in kept]
     return Shown(data, tuple(lines))
 
 
@@ -132,6 +139,8 @@ def _verify(memory: Memory, given: Given) -> Shown:
         found = memory.verify(archives=archives, receipts=receipts) if repaired else found
     lines = [f"repaired: {message}" for message in repaired]
     lines += [f"{problem.severity}: {problem.message}" for problem in found.problems]
+    if any(problem.repair is not None for problem in found.problems):
+        lines.append("`pinyon verify --repair` makes again what is derived; what is sealed is not touched")
     looked = ", ".join(f"{number} {what}" for what, number in found.checked.items())
     lines.append(
         f"{'sound' if found.is_sound else 'not sound'}: looked at {looked}; the journal follows to {found.sound}"
@@ -142,8 +151,14 @@ def _verify(memory: Memory, given: Given) -> Shown:
 
 def _receipt(path: Path) -> Receipt:
     try:
-        return _later.receipt_from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NotFound(f"{str(path)!r} cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{str(path)!r} is no text", hint="give a file of `forget --receipt`") from error
+    try:
+        return _later.receipt_from_json(json.loads(text))
+    except ValueError as error:
         raise BadInput(
             f"{str(path)!r} is no receipt that can be read", hint="give a file of `forget --receipt`"
         ) from error
@@ -155,15 +170,17 @@ TIME_VERBS: tuple[Verb, ...] = (
         "Show what was done, the latest first.",
         "Entries of memories that the caller may not read are left out. With --as-of, any verb that reads answers as it"
         " would have answered then.",
-        ("pinyon log --limit 20", "pinyon log --op forget --mine"),
+        ("pinyon log --limit 20", "pinyon log --op forget --mine", "pinyon log --follow"),
         (
             Parameter("limit", "Most lines", "integer", "option", ("--limit",), "N", 50, least=1),
             Parameter("since", "Only from this moment on", "moment", "option", ("--since",), "TIME"),
             Parameter("until", "Only up to this moment", "moment", "option", ("--until",), "TIME"),
             Parameter("op", "Only this", "choice", "option", ("--op",), choices=_OPS),
             Parameter("mine", "Only what the caller did", "flag", "option", ("--mine",)),
+            Parameter("follow", "Go on, and show what is done as soon as it is; until interrupted", "flag", "edge",
+                      ("--follow", "-f")),
         ),
-        ("pinyon.timeline:Timeline.log",),
+        ("pinyon.timeline:Timeline.log", "pinyon.following:Following.follow"),
         _log,
     ),
     Verb(

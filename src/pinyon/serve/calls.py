@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from ..errors import BadInput, Damaged, NotFound
+from ..errors import BadInput, Damaged, MissingExtra, ModelError, NotFound
+from ..places import check_whole, file_of, is_server
 from . import _later
+from ._time_verbs import shown_line
 from .options import SCOPE_OPTIONS, common_options
 from .outcomes import Health, Shown
 from .screen import Screen, is_terminal, read_input
 from .verbs import Verb
 
 if TYPE_CHECKING:
+    from ..core.scope import Scope
     from ..memory import Memory
     from ..results import Forgotten, Imported
     from ..settings import Settings
@@ -72,13 +75,12 @@ class _Call:
     def address(self) -> str | None:
         """Address of the server that holds the memory; None when it is a file."""
         place: str = self.common["at_path"] or self.settings.path
-        return place if _is_address(place) else None
+        return place if is_server(place) else None
 
     @property
     def path(self) -> Path:
         """File of the memory."""
-        path = Path(self.common["at_path"] or self.settings.path).expanduser()
-        return path / "memory.db" if path.is_dir() else path
+        return file_of(self.common["at_path"] or self.settings.path)
 
     def place(self) -> str:
         """Return the address or the file of a memory that is there.
@@ -95,31 +97,48 @@ class _Call:
         file = self.common["key_file"] or self.settings.key_file
         return self.settings.key if file is None else _later.read_key(Path(file).expanduser())
 
+    @property
+    def backbone(self) -> str | None:
+        """Local model that states are made with, as it is given to `work` or set; None when it is neither."""
+        given = self.values.get("backbone") if self.verb.name == "work" else None
+        return given or self.settings.backbone
+
+    def who(self) -> dict[str, str | None]:
+        """Return who asks, where and what for, as it is given or set."""
+        settings = self.settings
+        who = {"space": settings.space, "user": settings.user, "agent": settings.agent}
+        who.update({name: self.common[dest] for dest, name in SCOPE_OPTIONS.items() if self.common[dest] is not None})
+        return who
+
+    def scope(self) -> Scope:
+        """Return who asks."""
+        who = self.who()
+        return _later.Scope(*(who.get(name) for name in ("tenant", "user", "agent", "session")))
+
     def open(self) -> Memory:
         """Open the memory for the caller.
 
         Raises:
             NotFound: It is not there, and the verb makes none.
         """
-        settings, path = self.settings, self.path
-        if self.address is None and not self.verb.can_create and not path.exists():
-            raise NotFound(f"there is no memory at {str(path)!r}", hint='`pinyon add "…"` makes one')
+        settings = self.settings
+        if not self.verb.can_create:
+            self.place()
+            if self.address is None:
+                check_whole(self.path, is_wanted=True)
         if settings.durability not in _DURABILITIES:
             raise BadInput(f"the durability {settings.durability!r} is not known", hint="set it to full or normal")
-        who = {"space": settings.space, "user": settings.user, "agent": settings.agent}
-        who.update({name: self.common[dest] for dest, name in SCOPE_OPTIONS.items() if self.common[dest] is not None})
+        who = self.who()
         return _later.Memory.open(
-            self.address or path,
+            self.address or self.path,
             embedder=self.common["embedder"] or settings.embedder,
             api_key=settings.api_key,
             key=self.key(),
+            judge=settings.judge,
             durability="normal" if settings.durability == "normal" else "full",
+            backbone=self.backbone,
             **who,  # type: ignore[arg-type]  # names of Who
         )
-
-
-def _is_address(place: str) -> bool:
-    return place.partition("://")[0] in ("postgresql", "postgres")
 
 
 def perform(verb: Verb, **values: Any) -> int:
@@ -146,14 +165,19 @@ def _read_what_is_sent(call: _Call) -> None:
             values[parameter.name] = not values[parameter.name]
         if parameter.sort == "words":
             words: tuple[str, ...] = values[parameter.name]
-            values[parameter.name] = _text_from_input() if words == ("-",) else " ".join(words) or None
+            text = _text_from_input() if words == ("-",) else " ".join(words)
+            if parameter.is_required and not text.strip():
+                raise Misuse(f"{parameter.name} is empty", f"`pinyon {call.verb.name} --help` shows what it takes")
+            values[parameter.name] = text or None
     if call.verb.name == "add":
         _read_addition(values)
     if call.verb.name == "update":
         if values["text"] == "-":
             values["text"] = _text_from_input()
-        if not any(values[name] not in (None, ()) for name in ("text", "time", "tags", "metadata")):
-            raise Misuse("nothing says what to change", "give --text, --time, --tag or --meta")
+        if not any(
+            values[name] not in (None, ()) for name in ("text", "time", "tags", "metadata", "expires", "priority")
+        ):
+            raise Misuse("nothing says what to change", "give --text, --time, --tag, --meta, --expires or --priority")
 
 
 def _read_addition(values: dict[str, Any]) -> None:
@@ -232,8 +256,11 @@ def _run_import(call: _Call) -> int:
             return _watch(memory, call)
         with screen.bar("sources") as progress:
             result: Imported = call.verb.run(memory, values, progress)  # type: ignore[assignment]  # what import returns
-        with screen.bar("vectors") as progress:  # with a slow embedder; interrupted, the next import goes on
-            memory.catch_up(progress)
+        try:
+            with screen.bar("vectors") as progress:  # with a slow embedder; interrupted, the next import goes on
+                memory.catch_up(progress)
+        except (ModelError, MissingExtra) as error:  # what was read is kept and found by other vectors until then
+            screen.say(f"vectors wait for their embedder: {error.message}")
     screen.show(result)
     is_in_vain = bool(result.sources) and len(result.skipped) == len(result.sources)
     return FAILED if is_in_vain else 0
@@ -246,6 +273,18 @@ def _watch(memory: Memory, call: _Call) -> int:
         call.screen.say("watching; stop with Ctrl-C")
     for result in _later.watch_files(memory, call.values["paths"], stop=Event(), importer=importer):
         call.screen.show(result)
+    return 0
+
+
+def _run_log(call: _Call) -> int:
+    if not call.values.pop("follow"):
+        return _run_and_show(call)
+    with call.open() as memory:
+        if call.screen.is_lively:
+            call.screen.say("following; stop with Ctrl-C")
+        for line in memory.follow(stop=Event()):
+            if call.values["op"] in (None, line.op) and (not call.values["mine"] or line.actor == memory.scope):
+                call.screen.show(shown_line(line))
     return 0
 
 
@@ -263,7 +302,8 @@ def _run_forget(call: _Call) -> int:
         if not is_sure and not _is_agreed(screen, plan):
             screen.say("nothing was forgotten")
             return FAILED
-        if not values["about"] and plan.plan is not None:  # by id, so that what goes is what was shown
+        is_wide = values["about"] or values["whole_space"]
+        if not is_wide and plan.plan is not None:  # by id, so that what goes is what was shown
             values = {"ids": tuple(cube.id for cube in plan.plan.targets), "derived": values["derived"]}
         done: Forgotten = call.verb.run(memory, values)  # type: ignore[assignment]  # what forget returns
     if file is not None and done.receipt is not None:
@@ -282,7 +322,11 @@ def _is_agreed(screen: Screen, plan: Forgotten) -> bool:
 
 def _run_export(call: _Call) -> int:
     if call.values["path"] != "-":
-        return _run_and_show(call)
+        unit = "entries" if call.values["everything"] else "memories"
+        with call.open() as memory, call.screen.bar(unit) as progress:
+            result = call.verb.run(memory, call.values, progress)
+        call.screen.show(result)
+        return 0
     with tempfile.TemporaryDirectory() as folder, call.open() as memory:
         path = Path(folder) / "archive.jsonl"
         call.verb.run(memory, {**call.values, "path": str(path)})
@@ -353,10 +397,37 @@ def _run_shred(call: _Call) -> int:
     return _run_and_show(call)
 
 
+def _source_of(call: _Call) -> str:
+    """Return where a migration comes from."""
+    if call.values["source"] is None:
+        return call.place()
+    place = _spelled_out(call, str(call.values["source"]))
+    if not is_server(place) and not Path(place).exists():
+        raise NotFound(f"there is no memory at {place!r}", hint="--from takes a file or an address")
+    return place
+
+
+def _target_of(call: _Call) -> str:
+    """Return where a migration goes."""
+    named = [str(call.values[name]) for name in ("target", "to") if call.values[name] is not None]
+    if len(named) != 1:
+        raise Misuse("a migration goes to one place", "give a file or an address after --to")
+    return _spelled_out(call, named[0])
+
+
+def _spelled_out(call: _Call, place: str) -> str:
+    """Return a file or an address for what was written, which may be the word for a kind of store."""
+    if place in ("postgres", "postgresql"):
+        return call.address or "postgresql://"  # the client fills in what the environment says
+    if place == "sqlite":
+        if call.address is not None:
+            raise Misuse(f"{call.address!r} is a server", "write the name of the file instead of sqlite")
+        return str(call.path)
+    return place if is_server(place) else str(file_of(place))
+
+
 def _run_migrate(call: _Call) -> int:
-    source, screen, target = call.place(), call.screen, str(call.values["target"])
-    if not _is_address(target):
-        target = str(Path(target).expanduser())
+    source, screen, target = _source_of(call), call.screen, _target_of(call)
     with screen.bar("entries") as progress:
         seen = 0
 
@@ -366,7 +437,7 @@ def _run_migrate(call: _Call) -> int:
                 progress(done - seen)
             seen = done
 
-        done = _later.migrate_between(source, target, tell)
+        done = _later.migrate_between(source, target, tell, scope=call.scope())
     data: dict[str, Any] = {"entries": done.entries, "cubes": done.cubes, "chain": done.chain}
     screen.show(Shown(data, (f"{done.cubes} memories with {done.entries} entries of the journal, verified by hash",)))
     return 0
@@ -394,6 +465,7 @@ def _run_doctor(call: _Call) -> int:
 
 _FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
     "import": _run_import,
+    "log": _run_log,
     "forget": _run_forget,
     "export": _run_export,
     "doctor": _run_doctor,

@@ -138,7 +138,7 @@ class _Commands(click.Group):
 
 
 def _sentence(error: click.ClickException) -> str:
-    text = error.format_message().strip().rstrip(".")
+    text = " ".join(error.format_message().split()).rstrip(".")
     return text[:1].lower() + text[1:]
 
 

@@ -16,12 +16,14 @@ from ..govern.receipts import Retained, receipt_to_json
 from ..index import Analyzer
 from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
 from ..text.base import Hit, Hits
+from ._state_verbs import said_by, size_of, state_lines
 from .outcomes import Exported, Health, Past, Shown
 
 __all__ = ["Look", "json_of", "remarks_of", "text_of", "trace_of", "visible"]
 
 _ID_SHOWN = 10  # hexadecimal digits: among 100,000 memories two begin alike with a probability of 0.5 %
 _EXCERPT = 320  # characters of a hit: four lines of a usual terminal
+_EXTRACTED = (".docm", ".docx", ".dotx", ".epub", ".htm", ".html", ".pdf", ".xht", ".xhtml")  # more than text
 _LISTED = 20  # memories of a plan that are named one by one
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WORD = re.compile(r"\w+")
@@ -74,7 +76,8 @@ def json_of(result: object) -> Json:
             ]
             return {"sources": sources, "cubes": result.cubes, "ms": result.ms}
         case Hits():
-            return {"hits": [_hit(hit) for hit in result.hits], **_found(result)}
+            repeated: list[Json] = [hit.cube.id for hit in result.repeated]
+            return {"hits": [_hit(hit) for hit in result.hits], "repeated": repeated, **_found(result)}
         case Recall():
             return {
                 "text": result.text,
@@ -248,14 +251,15 @@ def _whole(cube: Cube, look: Look) -> str:
         "section": " > ".join(p.section),
         "tags": ", ".join(cube.header.tags),
         "metadata": ", ".join(f"{key}={value!r}" for key, value in cube.header.metadata.items()),
+        **state_lines(cube),
     }
     head = _table({name: _one_line(value) for name, value in lines.items() if value}, look)
-    return f"{head}\n\n{cube.text or f'({cube.kind.value})'}"
+    return f"{head}\n\n{said_by(cube)}"
 
 
 def _line(cube: Cube, look: Look) -> str:
     head = f"{look.paint(_short(cube), _BOLD)}  {_about(cube)}"
-    said = _one_line(cube.text or f"({cube.kind.value})")
+    said = _one_line(said_by(cube))
     if look.width is not None:
         room = max(20, look.width - len(_short(cube)) - len(_about(cube)) - 4)
         said = said if len(said) <= room else said[: room - 1] + "…"
@@ -267,7 +271,7 @@ def _hits(found: Hits, look: Look) -> str:
     blocks = []
     for number, hit in enumerate(found.hits, 1):
         head = f"{number:>2}  {look.paint(_short(hit.cube), _BOLD)}  {_about(hit.cube)}"
-        text = hit.cube.text or f"({hit.cube.kind.value})"
+        text = said_by(hit.cube)
         lines = [head, *(f"    {line}" for line in mark(_excerpt(text, mark.is_term)).split("\n"))]
         if look.is_why:
             lines.extend(f"    {look.paint(line, _DIM)}" for line in _why(hit, mark))
@@ -339,7 +343,9 @@ def _import_summary(result: Imported) -> str:
 def _stat_lines(stats: Stats) -> dict[str, str]:
     lines = {"memory": stats.location, "memories": str(stats.cubes)}
     lines.update({f"  in {name}": str(number) for name, number in stats.by_space.items()})
-    lines["size"] = _size(stats.bytes)
+    if not stats.cubes:
+        lines["note"] = "counted is what the caller may read; with --user, what that user may"
+    lines["size"] = size_of(stats.bytes)
     lines["embedder"] = stats.embedder
     lines["pending"] = f"{stats.pending} without a vector"
     lines.update({name: str(value) for name, value in stats.detail.items()})
@@ -353,7 +359,7 @@ def _health(health: Health, look: Look) -> str:
     lines.extend(look.paint(f"problem: {problem}", _BOLD) for problem in health.problems)
     table = {} if health.stats is None else _stat_lines(health.stats)
     table.update(health.versions)
-    table.update({path: _size(size) for path, size in health.files.items()})
+    table.update({path: size_of(size) for path, size in health.files.items()})
     return "\n".join([*lines, _table(table)])
 
 
@@ -470,6 +476,8 @@ def _origin(cube: Cube) -> str:
         return ""
     if p.page is not None:
         return f"{p.source}:page {p.page}"
+    if p.source.lower().endswith(_EXTRACTED):  # its characters are counted in the words read out of it
+        return ":".join(filter(None, [p.source, " > ".join(p.section)]))
     return p.source if p.span is None else f"{p.source}:{p.span[0]}-{p.span[1]}"
 
 
@@ -487,16 +495,6 @@ def _stamp(moment: datetime) -> str:
 
 def _count(number: int) -> str:
     return "1 memory" if number == 1 else f"{number} memories"
-
-
-def _size(number: int) -> str:
-    if number < 1000:
-        return f"{number} bytes"
-    size, unit = number / 1000, "kB"
-    for larger in ("MB", "GB"):
-        if size >= 1000:
-            size, unit = size / 1000, larger
-    return f"{size:.1f} {unit}"
 
 
 def _table(lines: Mapping[str, str], look: Look | None = None) -> str:

@@ -20,7 +20,9 @@ __all__ = [
     "EXPIRES",
     "FILTERS",
     "ID",
+    "KINDS",
     "METADATA",
+    "PRIORITY",
     "QUESTION",
     "SCOPE",
     "STATES",
@@ -138,7 +140,7 @@ class Given:
 
     def where(self) -> Where | None:
         """Return the filters as one, or None when no filter is given."""
-        named = {p.name: self.values.get(p.name) for p in (*FILTERS, STATES)}
+        named = {p.name: self.values.get(p.name) for p in (*FILTERS, STATES, KINDS)}
         filters = {name: value for name, value in named.items() if value is not None and value != ()}
         return _later.where_from(filters) if filters else None
 
@@ -249,6 +251,16 @@ STATES = Parameter(
     choices=("generated", "activated", "merged", "frozen", "stale", "archived", "expired"),
 )
 
+KINDS = Parameter(
+    "kinds",
+    "Only of this kind; text is what was said, state is what a local model has read of it",
+    "choice",
+    "filter",
+    ("--kind",),
+    is_many=True,
+    choices=("text", "state", "weights"),
+)
+
 TIME = Parameter(
     "time", "When it happened, as 2023-05-08 or 2023-05-08T13:56+02:00", "moment", "option", ("--time",), "TIME"
 )
@@ -258,6 +270,8 @@ METADATA = Parameter(
     "pair", "option", ("--meta",), "KEY=VALUE", is_many=True,
 )  # fmt: skip
 EXPIRES = Parameter("expires", "From when on it is not found any more", "moment", "option", ("--expires",), "TIME")
+PRIORITY = Parameter("priority", "What is low is archived first where room is short", "choice", "option",
+                     ("--priority",), choices=("low", "middle", "high"))  # fmt: skip
 QUESTION = Parameter("question", "Any text; quotes around it are optional", "words", "argument", is_required=True)
 ID = Parameter("id", "Id of a memory, or at least its first four characters", "text", "argument", is_required=True)
 WHY = Parameter("why", "Show how it was found: each way of looking, its rank and time", "flag", "edge", ("--why",))

@@ -7,6 +7,7 @@ from ._measure_verbs import MEASURE_VERBS
 from ._memory_verbs import MEMORY_VERBS
 from ._model_verbs import MODEL_VERBS
 from ._rights_verbs import RIGHTS_VERBS
+from ._server_verbs import SERVER_VERBS
 from ._state_verbs import STATE_VERBS
 from ._time_verbs import TIME_VERBS
 from ._vault_verbs import VAULT_VERBS
@@ -21,6 +22,7 @@ VERBS: tuple[Verb, ...] = (
     *KEEP_VERBS,
     *RIGHTS_VERBS,
     *VAULT_VERBS,
+    *SERVER_VERBS,
     *MEASURE_VERBS,
     *MODEL_VERBS,
 )

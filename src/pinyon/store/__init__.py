@@ -1,31 +1,36 @@
 """Where cubes rest: SQLite by default, plain memory for tests; blobs beside them."""
 
-from ._cipher import Keys
-from .archive import (
-    Archived,
-    ArchiveLimits,
-    Extras,
-    Manifest,
-    OpenArchive,
-    Rescope,
-    Taken,
-    blobs_of,
-    check_archive,
-    export_all,
-    export_cubes,
-    import_archive,
-    is_archive,
-    may_add,
-    read_archive,
-    restore_archive,
-)
-from .base import Engine, Placed, SourceMark, Transaction, VectorRows
-from .blobs import Blobs, FileBlobs, MemoryBlobs
-from .encrypted import EncryptedEngine
-from .inmemory import MemoryEngine
-from .sqlite import SqliteEngine
-from .store import Change, Store
-from .vault import Room, Shredded, UserKey, Vault, decrypt_store, encrypt_store, new_key, read_key
+from typing import TYPE_CHECKING
+
+from ..lazy import names_from
+
+if TYPE_CHECKING:
+    from ._cipher import Keys
+    from .archive import (
+        Archived,
+        ArchiveLimits,
+        Extras,
+        Manifest,
+        OpenArchive,
+        Rescope,
+        Taken,
+        blobs_of,
+        check_archive,
+        export_all,
+        export_cubes,
+        import_archive,
+        is_archive,
+        may_add,
+        read_archive,
+        restore_archive,
+    )
+    from .base import Engine, Placed, SourceMark, Transaction, VectorRows
+    from .blobs import Blobs, FileBlobs, MemoryBlobs
+    from .encrypted import EncryptedEngine
+    from .inmemory import MemoryEngine
+    from .sqlite import SqliteEngine
+    from .store import Change, Store
+    from .vault import Room, Shredded, UserKey, Vault, decrypt_store, encrypt_store, new_key, read_key
 
 __all__ = [
     "ArchiveLimits",
@@ -67,3 +72,22 @@ __all__ = [
     "read_key",
     "restore_archive",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_from(
+        __name__,
+        {
+            "_cipher": "Keys",
+            "archive": (
+                "Archived ArchiveLimits Extras Manifest OpenArchive Rescope Taken blobs_of check_archive "
+                "export_all export_cubes import_archive is_archive may_add read_archive restore_archive"
+            ),
+            "base": "Engine Placed SourceMark Transaction VectorRows",
+            "blobs": "Blobs FileBlobs MemoryBlobs",
+            "encrypted": "EncryptedEngine",
+            "inmemory": "MemoryEngine",
+            "sqlite": "SqliteEngine",
+            "store": "Change Store",
+            "vault": "Room Shredded UserKey Vault decrypt_store encrypt_store new_key read_key",
+        },
+    )

@@ -19,6 +19,7 @@ from ..errors import BadInput, Conflict, Denied
 from ._archive_file import OpenArchive, Progress, blobs_named
 from ._archive_lines import Archived, from_detail
 from ._archive_zip import ArchiveLimits
+from ._check import RULES_END
 from ._writer import Writer
 from .base import Engine, Transaction
 
@@ -98,6 +99,7 @@ def import_archive(
     limits: ArchiveLimits | None = None,
     progress: Progress | None = None,
     with_rules: Callable[[Mapping[str, str]], object] | None = None,
+    redact: Callable[[Cube], Cube] | None = None,
 ) -> Taken:
     """Take in the cubes of an archive, with ids, versions and times; everything is checked before anything is written.
 
@@ -113,6 +115,8 @@ def import_archive(
         limits: What the archive may ask of the machine.
         progress: Told of cubes as they are done.
         with_rules: Given what is ruled in the archive, to apply it if that is allowed; None applies nothing.
+        redact: Given each version of each cube; returns it as it may be kept here, or raises `BadInput`, and then
+            nothing is written.
 
     Raises:
         Damaged: It is cut off or was changed; the message names the member.
@@ -123,15 +127,37 @@ def import_archive(
     with OpenArchive(path, limits) as archive:
         moved = _Move(rescope or Rescope())
         archive.check(visit=_Asking(path, access, moved).visit)
+        if redact is not None:
+            for thing in archive.cubes():
+                for cube in thing.chain:
+                    redact(cube)
         if with_rules is not None and (rules := archive.rules()):
             with_rules(rules)
         taken = Taken()
         things = map(archive.told, archive.cubes())
         while batch := list(islice(things, _BATCH)):
-            taken = _take(engine, archive, [moved.of(thing) for thing in batch], access.scope, now, taken)
+            fresh = [_redacted(moved.of(thing), redact) for thing in batch]
+            taken = _take(engine, archive, fresh, access.scope, now, taken)
             if progress is not None:
                 progress(taken.created + taken.unchanged + taken.forgotten, archive.manifest.cubes)
     return taken
+
+
+def _redacted(thing: Archived, redact: Callable[[Cube], Cube] | None) -> Archived:
+    """Return a cube as it may be kept, sealed again from its first version that was changed."""
+    if redact is None:
+        return thing
+    said = [redact(cube) for cube in thing.chain]
+    if said == list(thing.chain):
+        return thing
+    parent = thing.chain[0].parent
+    chain: list[Cube] = []
+    for cube in said:
+        chain.append(replace(cube, hash=seal_hash(cube.payload, cube.header, parent), parent=parent))
+        parent = chain[-1].hash
+    seals = {cube.version: cube.hash for cube in chain}
+    told = tuple(replace(each, hash=seals[each.version]) for each in thing.told if each.version in seals)
+    return Archived(chain[-1], tuple(chain[:-1]), thing.blobs, told)
 
 
 @dataclass(slots=True)
@@ -328,6 +354,9 @@ def restore_archive(
                 for key, value in rules.items():
                     tx.set_setting(key, value)
                 _replay(tx, batch)
+                ruled = [event for event, _ in batch if event.op == "policy"]
+                if ruled:
+                    tx.set_setting(RULES_END, f"{ruled[-1].seq} {ruled[-1].chain}")
             rules = {}
             done += len(batch)
             if progress is not None:

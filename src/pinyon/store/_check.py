@@ -11,14 +11,22 @@ from ..core.payload import Text
 from ..errors import Damaged, NotFound
 from .base import Engine
 
-__all__ = ["Check", "ruled"]
+__all__ = ["RULES_END", "Check", "is_rule", "ruled"]
 
+RULES_END = "rules end"
+"""Setting that names the journal's last entry about rules, which no cube accounts for, so that its loss is seen."""
+_RULES = ("policy", "redaction", "retention")
 _BATCH = 2048  # entries a read
 
 
 def ruled(key: str, value: str) -> dict[str, str]:
     """Return what an entry of the journal says of a rule, so that a rule changed behind its back is seen."""
     return {"key": key, "sha256": hashlib.sha256(value.encode()).hexdigest()}
+
+
+def is_rule(key: str) -> bool:
+    """Return whether a setting holds rules, of the whole store or of one tenant."""
+    return key.partition(":")[0] in _RULES
 
 
 class Check:
@@ -33,6 +41,7 @@ class Check:
         self._latest: dict[int, Event] = {}
         self._rules: dict[str, Event] = {}
         self._last = 0
+        self._ruled: dict[int, str] = {}  # by number of an entry about rules, its place in the chain
 
     def problems(self) -> list[str]:
         """Return every problem found; an empty list when all is sound."""
@@ -43,6 +52,7 @@ class Check:
             return [*found, error.message]
         wrong = self._seals()
         broken = {key: problem for key, e in self._rules.items() if (problem := self._rule(key, e))}
+        broken |= self._unruled()
         if wrong or broken:  # what others wrote in the meantime is no problem
             for e in self._journal(self._last):
                 wrong.pop(e.row, None)
@@ -60,6 +70,7 @@ class Check:
         for e in self._journal(0):
             if e.op == "policy":
                 self._rules[str(e.detail.get("key"))] = e
+                self._ruled[e.seq] = e.chain
             else:
                 self._latest[e.row] = e
             if e.seq != self._last + 1:
@@ -88,6 +99,21 @@ class Check:
         if "sha256" not in e.detail or (value is not None and ruled(key, value)["sha256"] == e.detail["sha256"]):
             return ""
         return f"the rules under {key!r} are not those that entry {e.seq} of the journal names"
+
+    def _unruled(self) -> dict[str, str]:
+        """Return what is wrong with rules of which the journal says nothing, by setting."""
+        from .migrate import rest_of  # all engines, which nothing else here needs
+
+        settings = rest_of(self.engine).settings()
+        found: dict[str, str] = {}
+        if "None" not in self._rules:  # entries of the first versions name no setting
+            for key in filter(is_rule, settings):
+                if key not in self._rules:
+                    found[key] = f"the rules under {key!r} are in no entry of the journal"
+        seq, _, chain = settings.get(RULES_END, "").partition(" ")
+        if seq and self._ruled.get(int(seq) if seq.isdecimal() else 0) != chain:
+            found[RULES_END] = f"the journal lacks entry {seq}, in which something was ruled last: its end was cut off"
+        return found
 
     def _seals(self) -> dict[int, list[str]]:
         """Return what is wrong with each living row: the cube, its earlier versions, its blobs."""

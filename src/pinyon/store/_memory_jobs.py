@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
+from ..core.clock import from_micros, micros
 from ..core.payload import canonical
 from ..errors import Conflict
 from .side import Job, JobState, Usage
 
-__all__ = ["JOB_STATES", "VANISHED", "MemoryJobs", "MemoryUsage"]
+__all__ = ["JOB_STATES", "USAGE_COLUMNS", "VANISHED", "MemoryJobs", "MemoryUsage", "usage_of", "usage_values"]
 
 JOB_STATES: tuple[JobState, ...] = ("waiting", "running", "done", "dead", "cancelled")
+
+USAGE_COLUMNS = "row, count, last, rate, text, sessions"
+"""Of a table of usage, in the order of `usage_values` after the row."""
 
 VANISHED = "its worker ended without a word"
 """The error of a job that no worker survived."""
@@ -158,6 +163,19 @@ class MemoryJobs:
             for id in gone:
                 del self._jobs[id]
             return len(gone)
+
+
+def usage_values(usage: Usage) -> tuple[int, int | None, float, str, str]:
+    """Return the usage of a row as columns of a table hold it; `usage_of` is the inverse."""
+    last = None if usage.last is None else micros(usage.last)
+    return usage.count, last, usage.rate, usage.text, " ".join(usage.sessions)
+
+
+def usage_of(values: Sequence[Any]) -> tuple[int, Usage]:
+    """Return a row and its usage from the row's number and `usage_values`."""
+    row, count, last, rate, text, sessions = values
+    moment = None if last is None else from_micros(int(last))
+    return int(row), Usage(int(count), moment, float(rate), str(text), tuple(str(sessions).split()))
 
 
 def is_held(job: Job, worker: str) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError
 from ..extras import require
@@ -20,8 +20,9 @@ from ..extras import require
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["LOCK_WAIT_S", "Links", "parted"]
+__all__ = ["LOCK_WAIT_S", "Links", "asked_by", "parted"]
 
+_SCHEMES = ("postgresql", "postgres")
 LOCK_WAIT_S = 60  # as long as a SQLite store waits for another writer
 _CONNECT_WAIT_S = 10
 _PAUSES = (0.0, 0.1, 0.5, 1.5)  # before a read is tried again; a server that restarts is back within some two seconds
@@ -42,13 +43,50 @@ def parted(address: str, schema: str) -> tuple[str, str]:
         ('postgresql://db.example/notes', 'ann')
     """
     parts = urlsplit(address)
-    if parts.scheme not in ("postgresql", "postgres"):
+    if parts.scheme not in _SCHEMES:
         raise BadInput(f"{address!r} is no address of PostgreSQL", hint="write postgresql://user@host/database")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     named = options.pop("schema", schema)
     if not named.isidentifier() or not named.isascii() or named != named.lower() or len(named) > 40:
         raise BadInput(f"{named!r} is no name of a schema", hint="use lower-case letters, digits and _, at most 40")
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(options), "")), named
+    return _joined(parts, options), named
+
+
+def asked_by(
+    address: str, role: str | None = None, read_address: str | None = None
+) -> tuple[str, str | None, str | None]:
+    """Return an address without ``role=`` and ``read=`` among its options, the role, and the replica's address.
+
+    Args:
+        address: Of the first server.
+        role: The role, whatever the address says.
+        read_address: The replica's address, whatever the address says.
+
+    Raises:
+        BadInput: The replica's address is none.
+
+    Example:
+        >>> asked_by("postgresql://db.example/notes?role=caller&read=postgresql://replica.example/notes")
+        ('postgresql://db.example/notes', 'caller', 'postgresql://replica.example/notes')
+    """
+    parts = urlsplit(address)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    named, read = options.pop("role", None), options.pop("read", None)
+    if read is not None and urlsplit(read).scheme not in _SCHEMES:
+        raise BadInput(
+            "what read= names is no address of PostgreSQL", hint="write read=postgresql://user@host/database"
+        )
+    return (
+        _joined(parts, options),
+        role or named or None,
+        read_address or read,
+    )
+
+
+def _joined(parts: SplitResult, options: Mapping[str, str]) -> str:
+    """Return an address with these options, and with its slashes though it names no host, which libpq then looks up."""
+    query = f"?{urlencode(options)}" if options else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
 
 
 class Links:

@@ -189,10 +189,22 @@ def _filters(db: psycopg.Connection, _: int) -> None:
         index_online(db, table, name, how)
 
 
+def _sessions(db: psycopg.Connection, _: int) -> None:
+    db.execute(
+        "ALTER TABLE usage ADD COLUMN text text NOT NULL DEFAULT '', ADD COLUMN sessions text NOT NULL DEFAULT ''"
+    )
+
+
+def _ages(db: psycopg.Connection, _: int) -> None:
+    db.execute("ALTER TABLE blobs ADD COLUMN put timestamptz NOT NULL DEFAULT now()")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("first schema", _tables),
     Migration("row-level walls", _walls),
     Migration("find by facet and parent", _filters, is_online=True),
+    Migration("sessions of usage", _sessions),
+    Migration("age of blobs", _ages),
 )
 """In order; the names of those that a database has seen stand in its table ``migrations``."""
 

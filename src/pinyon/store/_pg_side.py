@@ -18,7 +18,7 @@ from ..core.payload import Blob, canonical
 from ..core.scope import Scope
 from ..errors import Conflict, Damaged, NotFound
 from ._audit_chain import chained, problems_of, raw_of
-from ._memory_jobs import JOB_STATES, freed, is_held, taken_by
+from ._memory_jobs import JOB_STATES, USAGE_COLUMNS, freed, is_held, taken_by, usage_of, usage_values
 from ._pg_link import Links
 from ._pg_rows import read, spell
 from .side import AuditEntry, AuditLine, Job, JobState, Usage
@@ -152,20 +152,18 @@ class PostgresUsage:
             changed = change(_usage(db, rows))
             with db.cursor() as cursor:
                 cursor.executemany(
-                    "INSERT INTO usage VALUES (%s, %s, %s, %s) ON CONFLICT (row) DO UPDATE"
-                    " SET count = excluded.count, last = excluded.last, rate = excluded.rate",
-                    [
-                        (int(row), u.count, None if u.last is None else micros(u.last), u.rate)
-                        for row, u in changed.items()
-                    ],
+                    f"INSERT INTO usage ({USAGE_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (row) DO UPDATE"
+                    " SET count = excluded.count, last = excluded.last, rate = excluded.rate, text = excluded.text,"
+                    " sessions = excluded.sessions",
+                    [(int(row), *usage_values(used)) for row, used in changed.items()],
                 )
 
         self._links.write(work)
 
     def every(self, after: int, limit: int) -> list[tuple[int, Usage]]:
         """Return rows with their usage, ascending from just after a row."""
-        sql = "SELECT row, count, last, rate FROM usage WHERE row > %s ORDER BY row LIMIT %s"
-        return [_usage_of(row) for row in self._links.read(lambda db: db.execute(sql, (after, limit)).fetchall())]
+        sql = f"SELECT {USAGE_COLUMNS} FROM usage WHERE row > %s ORDER BY row LIMIT %s"
+        return [usage_of(row) for row in self._links.read(lambda db: db.execute(sql, (after, limit)).fetchall())]
 
     def remove(self, rows: Sequence[int]) -> None:
         """Drop the usage of rows whose cubes are forgotten."""
@@ -174,14 +172,8 @@ class PostgresUsage:
 
 
 def _usage(db: psycopg.Connection, rows: Sequence[int]) -> dict[int, Usage]:
-    sql = "SELECT row, count, last, rate FROM usage WHERE row = ANY(%s)"
-    return dict(_usage_of(row) for row in db.execute(sql, ([int(row) for row in rows],)))
-
-
-def _usage_of(values: TupleRow) -> tuple[int, Usage]:
-    row, count, last, rate = values
-    moment = None if last is None else from_micros(last)
-    return int(row), Usage(int(count), moment, float(rate))
+    sql = f"SELECT {USAGE_COLUMNS} FROM usage WHERE row = ANY(%s)"
+    return dict(usage_of(row) for row in db.execute(sql, ([int(row) for row in rows],)))
 
 
 class PostgresJobs:
@@ -356,15 +348,21 @@ class PostgresBlobs:
         self._links = links
 
     def put(self, data: bytes, *, role: str = "tensors") -> Blob:
-        """Keep bytes and return their name; on return they have reached the disk."""
+        """Keep bytes and return their name; on return they have reached the disk, and what was damaged is whole."""
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data), role=role)
+        pieces = [data[start : start + _PART_BYTES] for start in range(0, max(len(data), 1), _PART_BYTES)]
+        wanted = [hashlib.sha256(piece).digest() for piece in pieces]
 
         def work(db: psycopg.Connection) -> None:
-            db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (blob.sha256,))
-            if db.execute("SELECT 1 FROM blobs WHERE sha256 = %s", (blob.sha256,)).fetchone() is None:
-                for part, start in enumerate(range(0, max(len(data), 1), _PART_BYTES)):
-                    piece = data[start : start + _PART_BYTES]
-                    db.execute("INSERT INTO blobs VALUES (%s, %s, %b)", (blob.sha256, part, piece))
+            name = (blob.sha256,)
+            db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", name)
+            kept = db.execute("SELECT sha256(data) FROM blobs AS b WHERE b.sha256 = %s ORDER BY part", name).fetchall()
+            if [bytes(found) for (found,) in kept] == wanted:
+                db.execute("UPDATE blobs SET put = DEFAULT WHERE sha256 = %s", name)  # not to be swept now
+                return
+            db.execute("DELETE FROM blobs WHERE sha256 = %s", name)
+            for part, piece in enumerate(pieces):
+                db.execute("INSERT INTO blobs (sha256, part, data) VALUES (%s, %s, %b)", (blob.sha256, part, piece))
 
         self._links.write_alone(work)
         return blob
@@ -392,3 +390,20 @@ class PostgresBlobs:
     def remove(self, blob: Blob) -> None:
         """Drop bytes; dropping what is not here is no error."""
         self._links.write(lambda db: db.execute("DELETE FROM blobs WHERE sha256 = %s", (blob.sha256,)))
+
+    def sweep(self, older_s: float) -> int:
+        """Drop bytes that no cube names, as a process that was killed leaves them; return how many went.
+
+        Args:
+            older_s: Those that were put within so many seconds stay: their cube may be about to be written.
+        """
+        unnamed = " AND ".join(
+            f"NOT EXISTS (SELECT 1 FROM {table} AS c WHERE c.payload IS NOT NULL AND strpos(c.payload, b.sha256) > 0)"
+            for table in ("cubes", "versions")
+        )
+        sql = f"DELETE FROM blobs AS b WHERE b.put < now() - make_interval(secs => %s) AND {unnamed} RETURNING b.sha256"
+
+        def work(db: psycopg.Connection) -> int:
+            return len({name for (name,) in db.execute(sql, (older_s,))})
+
+        return self._links.write_alone(work)

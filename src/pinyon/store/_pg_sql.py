@@ -55,12 +55,8 @@ def _past(view: View, everywhere: bool) -> tuple[str, tuple[object, ...]]:
 
 
 def _unexpired(view: View) -> Iterator[_Test]:
-    names = ("c", "t") if view.at is not None else ("c",)
-    if view.at is not None:
-        yield "t.state <> 'expired'", ()
     if view.moment is not None:
-        for name in names:
-            yield f"({name}.expires IS NULL OR {name}.expires > %s)", (micros(view.moment),)
+        yield "(c.expires IS NULL OR c.expires > %s OR c.state = 'frozen')", (micros(view.moment),)
 
 
 def _readable(access: Access, spaces: Iterable[str], known: Mapping[int, Rights]) -> Iterator[_Test]:
@@ -165,7 +161,8 @@ def _where(where: Where) -> Iterator[_Test]:
         yield "(c.source = %s OR right(c.source, %s) = %s)", (spell(where.source), len(end), end)
     if where.kinds:
         yield "c.kind = ANY(%s)", ([kind.value for kind in where.kinds],)
-    yield "c.state = ANY(%s)", (list(where.states),)
+    ended = " OR (c.state = 'archived' AND c.until IS NOT NULL)" if where.counts_ended else ""
+    yield f"(c.state = ANY(%s){ended})", (list(where.states),)
     for condition in where.conditions:
         yield _condition(condition)
 

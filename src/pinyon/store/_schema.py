@@ -7,7 +7,7 @@ __all__ = ["APPLICATION_ID", "CUBES", "FIRST", "SCHEMA_VERSION", "SECOND", "VERS
 APPLICATION_ID = 0x50494E59
 """Marks a SQLite file as ours ("PINY")."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Number of migrations that a database of today has seen."""
 
 FIRST = """

@@ -34,7 +34,7 @@ def clauses(view: View, known: Mapping[int, Rights]) -> tuple[str, list[object]]
 
 def today(view: View, known: Mapping[int, Rights]) -> tuple[str, list[object]]:
     """Return what a cube must meet today, so that a caller may see what it was, and its values."""
-    return _joined([*_readable(view.holds, view.spaces, known), *_unexpired(view)])
+    return _joined(list(_readable(view.holds, view.spaces, known)))
 
 
 def _joined(tests: Sequence[_Test]) -> tuple[str, list[object]]:
@@ -42,10 +42,8 @@ def _joined(tests: Sequence[_Test]) -> tuple[str, list[object]]:
 
 
 def _unexpired(view: View) -> Iterator[_Test]:
-    if view.at is not None:
-        yield "state <> 'expired'", ()
     if view.moment is not None:
-        yield "(expires IS NULL OR expires > ?)", (micros(view.moment),)
+        yield "(expires IS NULL OR expires > ? OR state = 'frozen')", (micros(view.moment),)
 
 
 def _readable(access: Access, spaces: Iterable[str], known: Mapping[int, Rights]) -> Iterator[_Test]:
@@ -115,7 +113,8 @@ def _where(where: Where) -> Iterator[_Test]:
         yield "(source = ? OR substr(source, -length(?)) = ?)", (where.source, end, end)
     if where.kinds:
         yield f"kind IN ({_marks(len(where.kinds))})", tuple(kind.value for kind in where.kinds)
-    yield f"state IN ({_marks(len(where.states))})", where.states
+    ended = " OR (state = 'archived' AND until IS NOT NULL)" if where.counts_ended else ""
+    yield f"(state IN ({_marks(len(where.states))}){ended})", where.states
     if where.valid_at is not None:
         moment = micros(where.valid_at)
         yield "time <= ? AND (until IS NULL OR until > ?)", (moment, moment)

@@ -17,11 +17,11 @@ from ..core.clock import from_micros, micros
 from ..core.payload import canonical
 from ..errors import Conflict
 from ._connections import Connections
-from ._memory_jobs import JOB_STATES, freed, is_held, taken_by
+from ._memory_jobs import JOB_STATES, USAGE_COLUMNS, freed, is_held, taken_by, usage_of, usage_values
 from ._said import plainly
 from .side import Job, JobState, Usage
 
-__all__ = ["SCHEMA", "SqliteJobs", "SqliteUsage"]
+__all__ = ["SCHEMA", "SESSIONS", "SqliteJobs", "SqliteUsage"]
 
 SCHEMA = """
 CREATE TABLE usage (
@@ -55,6 +55,12 @@ CREATE INDEX jobs_by_turn ON jobs (priority DESC, due, id) WHERE state = 'waitin
 CREATE INDEX jobs_by_lease ON jobs (lease) WHERE state = 'running';
 """
 
+SESSIONS = """
+ALTER TABLE usage ADD COLUMN text TEXT NOT NULL DEFAULT '';
+ALTER TABLE usage ADD COLUMN sessions TEXT NOT NULL DEFAULT '';
+"""
+"""In how many sessions a memory was used with the text it has; the hashes stand one after the other, with a space."""
+
 _COLUMNS = (
     "kind, arguments, key, state, priority, due, attempts, most_attempts, worker, lease, done, total, is_cancelling,"
     " error, result, created, updated"
@@ -84,15 +90,15 @@ class SqliteUsage:
         with _writing(self._connections) as db:
             changed = change(_usage(db, rows))
             db.executemany(
-                "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?)",
-                [(row, u.count, None if u.last is None else micros(u.last), u.rate) for row, u in changed.items()],
+                f"INSERT OR REPLACE INTO usage ({USAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
+                [(row, *usage_values(used)) for row, used in changed.items()],
             )
 
     def every(self, after: int, limit: int) -> list[tuple[int, Usage]]:
         """Return rows with their usage, ascending from just after a row."""
-        sql = "SELECT row, count, last, rate FROM usage WHERE row > ? ORDER BY row LIMIT ?"
+        sql = f"SELECT {USAGE_COLUMNS} FROM usage WHERE row > ? ORDER BY row LIMIT ?"
         with self._connections.reading() as db:
-            return [_usage_of(values) for values in db.execute(sql, (after, limit))]
+            return [usage_of(values) for values in db.execute(sql, (after, limit))]
 
     def remove(self, rows: Sequence[int]) -> None:
         """Drop the usage of rows whose cubes are forgotten."""
@@ -205,15 +211,9 @@ def _usage(db: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Usage]:
     out: dict[int, Usage] = {}
     for start in range(0, len(rows), _MOST_VARIABLES):
         part = [int(row) for row in rows[start : start + _MOST_VARIABLES]]
-        sql = f"SELECT row, count, last, rate FROM usage WHERE row IN ({', '.join('?' * len(part))})"
-        out.update(_usage_of(values) for values in db.execute(sql, part))
+        sql = f"SELECT {USAGE_COLUMNS} FROM usage WHERE row IN ({', '.join('?' * len(part))})"
+        out.update(usage_of(values) for values in db.execute(sql, part))
     return out
-
-
-def _usage_of(values: Sequence[int | float | None]) -> tuple[int, Usage]:
-    row, count, last, rate = values
-    moment = None if last is None else from_micros(int(last))
-    return int(row or 0), Usage(int(count or 0), moment, float(rate or 0.0))
 
 
 def _add(db: sqlite3.Connection, job: Job) -> Job:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ..core.access import Access, Action, Decision, decide
+from ..core.access import OPEN, Access, Action, Decision, Policy, decide
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
 from ..core.events import Event, EventOp, link_of, walls_of
 from ..core.header import Header, Life, Provenance, Rights
+from ..core.joining import is_made_of, narrowed
 from ..core.payload import Json, Payload
 from ..core.scope import Scope
 from ..errors import Denied
@@ -50,12 +51,20 @@ class Writer:
     """Seals drafts and writes the journal inside one transaction."""
 
     def __init__(
-        self, tx: Transaction, actor: Scope, space: str, now: datetime, *, access: Access | None = None
+        self,
+        tx: Transaction,
+        actor: Scope,
+        space: str,
+        now: datetime,
+        *,
+        access: Access | None = None,
+        policy: Policy = OPEN,
     ) -> None:
         self.tx = tx
         self.actor = actor
         self.space = space
         self.access = access
+        self.policy = policy if access is None else access.policy
         head = tx.head()
         self.now = max(now, from_micros(head.time))
         self.now_us = micros(self.now)
@@ -68,6 +77,7 @@ class Writer:
         self.revised: dict[str, Cube] = {}
         self.known: dict[str, Cube] = {}  # as the database holds them now
         self.owners: dict[str | None, Scope] = {}  # by session
+        self.loosed: dict[str, Cube] = {}  # whose rights or end changed, of which others may have been made
 
     def put(self, drafts: Sequence[Draft]) -> list[Placed]:
         ids = [seal_id(draft, self.actor, self.space) for draft in drafts]
@@ -121,7 +131,7 @@ class Writer:
         return owner
 
     def _again(self, old: Cube, draft: Draft) -> Placed:
-        header = self._kept(old.header, draft.header)
+        header = self.bounded(old, self._kept(old.header, draft.header))
         if is_same(old, draft.payload, header):
             return Placed(old, "unchanged")
         is_frozen = old.header.life.state == "frozen"
@@ -216,8 +226,75 @@ class Writer:
         if old.id in self.created or old.id in self.revised:
             self._flush()
         self.revised[old.id] = cube
+        if header.rights != old.header.rights or header.life.expires != old.header.life.expires:
+            self.loosed[old.id] = cube
         self.note(op, cube, version=cube.version, seal=cube.hash, detail=detail)
         return cube
+
+    def bounded(self, old: Cube, header: Header) -> Header:
+        """Return the next header of a cube with no more rights and no longer life than what it was made of has."""
+        if not header.lineage.parents or _is_bound_the_same(old.header, header):
+            return header
+        parents = [cube.header for cube in self._sources(replace(old, header=header))]
+        ends = [each.life.expires for each in parents if each.life.expires is not None]
+        life = header.life
+        if ends and life.state != "frozen" and (life.expires is None or min(ends) < life.expires):
+            life = replace(life, expires=min(ends))
+        return replace(header, rights=narrowed(header.rights, [each.rights for each in parents]), life=life)
+
+    def _sources(self, cube: Cube) -> list[Cube]:
+        """Return what a cube was made of, as far as it is there."""
+        parents = [p.id for p in cube.header.lineage.parents if is_made_of(cube, [p.id])]
+        live = self.tx.live(parents)
+        return [self.revised.get(id) or live[id] for id in dict.fromkeys(parents) if id in live]
+
+    def _tighten(self) -> None:
+        """Cut the rights and the life of whatever was made of cubes with fewer rights or a shorter life than before.
+
+        At any remove, within their tenant; of a frozen cube, rights alone. Whoever owns what was made of something that
+        it may not read any more is denied it, until it may again.
+        """
+        while self.loosed:
+            self._flush()
+            sources, self.loosed = self.loosed, {}
+            for made in self.tx.children(list(sources)):
+                parents = [each for id, each in sources.items() if is_made_of(made, [id], or_copied=True)]
+                parents = [each for each in parents if each.owner.tenant == made.owner.tenant]
+                if parents:
+                    self._tighten_one(made, parents)
+
+    def _tighten_one(self, made: Cube, parents: Sequence[Cube]) -> None:
+        header, life = made.header, made.header.life
+        rights = narrowed(header.rights, [each.header.rights for each in parents])
+        if is_made_of(made, [each.id for each in parents]):
+            rights = self._owned(made, rights)
+        ends = [at for each in parents if (at := each.header.life.expires) is not None]
+        if ends and life.state not in ("frozen", "expired") and (life.expires is None or min(ends) < life.expires):
+            life = replace(life, expires=min(ends))
+        wanted = replace(header, rights=rights, life=life)
+        if wanted != header:
+            why: dict[str, Json] = {"why": "tightened", "source": parents[0].id}
+            self.revise(made, made.payload, wanted, "state", why)
+
+    def _owned(self, made: Cube, rights: Rights) -> Rights:
+        """Return the rights of a cube with its owner denied where it may not read what the cube was made of."""
+        owner = made.owner
+        names = [f"{kind}:{name}" for kind, name in (("user", owner.user), ("agent", owner.agent)) if name is not None]
+        others = [
+            each for each in self._sources(made) if each.owner.user != owner.user or each.owner.agent != owner.agent
+        ]
+        if not names or not others:
+            return rights
+        access = Access.of(owner, self.policy, moment=self.now)
+        decided = [
+            decide("read", access, space=c.space, owner=c.owner, rights=c.header.rights, life=c.header.life)
+            for c in others
+        ]
+        mine = names[:1]
+        if any(not each.allowed and each.rule not in ("purpose", "time") for each in decided):
+            return replace(rights, deny=tuple(dict.fromkeys((*rights.deny, *mine))))
+        inherited = {name for each in others for name in each.header.rights.deny}
+        return replace(rights, deny=tuple(n for n in rights.deny if n not in mine or n in inherited))
 
     def spoil(self, changed: Iterable[Cube]) -> list[Cube]:
         """Mark as stale whatever was made of cubes whose payload has changed, at any remove, within their tenant.
@@ -231,7 +308,7 @@ class Writer:
         for root in roots:
             seen, waiting = {root.id}, [root.id]
             while waiting:
-                made = [cube for cube in self.tx.children(waiting) if _is_made_of(cube, waiting)]
+                made = [cube for cube in self.tx.children(waiting) if is_made_of(cube, waiting)]
                 fresh = [cube for cube in made if cube.id not in seen and cube.owner.tenant == root.owner.tenant]
                 waiting = [cube.id for cube in fresh]
                 seen.update(waiting)
@@ -271,13 +348,15 @@ class Writer:
         self.created, self.revised = {}, {}
 
     def finish(self) -> None:
+        self._tighten()
         self._flush()
         if self.events:
             self.tx.append(self.events)
             self.events = []
 
 
-def _is_made_of(cube: Cube, ids: Sequence[str]) -> bool:
-    return any(
-        parent.id in ids and parent.relation not in ("supersedes", "copied") for parent in cube.header.lineage.parents
-    )
+def _is_bound_the_same(old: Header, header: Header) -> bool:
+    """Return whether a next header leaves everything that is bound by what a cube was made of as it was."""
+    was, life = old.life, header.life
+    is_thawed = was.state == "frozen" and life.state != "frozen"
+    return old.rights == header.rights and was.expires == life.expires and not is_thawed

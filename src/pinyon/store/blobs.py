@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +70,10 @@ class MemoryBlobs:
     def remove(self, blob: Blob) -> None:
         """Drop bytes; dropping what is not here is no error."""
         self._data.pop(blob.sha256, None)
+
+    def size(self) -> int:
+        """Return how many bytes all of it takes."""
+        return sum(map(len, list(self._data.values())))
 
 
 class FileBlobs:
@@ -147,9 +152,28 @@ class FileBlobs:
             raise Damaged(f"the blob {blob.sha256} was changed on disk")
         return data
 
+    def marks(self, blob: Blob) -> tuple[int, ...] | None:
+        """Return what differs whenever the file of a name was touched, None where there is no such file.
+
+        Size, times, inode and device; the time of the last change of an inode cannot be set back.
+        """
+        try:
+            found = self._path(blob).stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+
     def remove(self, blob: Blob) -> None:
         """Drop bytes; dropping what is not here is no error."""
         self._path(blob).unlink(missing_ok=True)
+
+    def size(self) -> int:
+        """Return how many bytes all files of the folder take; one that goes meanwhile is not counted."""
+        total = 0
+        for file in self._folder.glob("*/*"):
+            with suppress(OSError):
+                total += file.stat().st_size
+        return total
 
     def named_by(self, path: Path) -> str:
         """Return the SHA-256 that a file of this folder is named by; an empty text when its name is not its bytes'.

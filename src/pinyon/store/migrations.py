@@ -90,5 +90,6 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("time and rights", _time_and_rights),
     Migration("usage and jobs", _run(_sqlite_jobs.SCHEMA)),
     Migration("audit", _run(_sqlite_audit.SCHEMA)),
+    Migration("sessions of usage", _run(_sqlite_jobs.SESSIONS)),
 )
 """In order; a database's ``user_version`` is the number of them that it has seen."""

@@ -21,7 +21,7 @@ from ..core.scope import Scope
 from ..core.where import View
 from ..errors import Busy, StoreError
 from ._pg_check import problems_of
-from ._pg_link import Links, parted
+from ._pg_link import Links, asked_by, parted
 from ._pg_rights import PostgresRights
 from ._pg_rows import CUBE_COLUMNS, EVENT_COLUMNS, cube_of, digest_of, event_of, read, spell
 from ._pg_schema import migrate_schema
@@ -60,12 +60,12 @@ class PostgresEngine:
 
     Args:
         address: ``postgresql://user:password@host:port/database``; ``?schema=name`` keeps several stores in one
-            database. Everything libpq takes may be added.
+            database, ``?role=…`` and ``?read=…`` are `role` and `read_address`. Everything libpq takes may be added.
         pool: Most connections of this process at once.
         schema: Where the tables lie, unless the address says so.
         read_address: A replica that answers what callers ask, once it has caught up with this process's own writes;
             writing, indexes and checks stay with the first server.
-        role: A role without rights of its own under which callers' questions are asked, so that the database's own
+        role: A role without rights of its own under which callers' questions are asked, so that the database's
             row-level security stands behind ours; `grant_walls` makes it ready. None asks as the owner.
         buckets: Hash partitions of a store that is made now; 0 makes plain tables, as Citus distributes them.
 
@@ -85,10 +85,10 @@ class PostgresEngine:
         role: str | None = None,
         buckets: int = _BUCKETS,
     ) -> None:
+        address, self._role, copy = asked_by(address, role, read_address)
         self._links = Links(*parted(address, schema), pool)
-        self._replica = None if read_address is None else self._links.beside(read_address)
+        self._replica = None if copy is None else self._links.beside(copy)
         self._behind = 0  # number of the journal's entry that the replica must have before it is asked
-        self._role = role
         self._rights = PostgresRights()
         self.blobs = PostgresBlobs(self._links)
         self._audit = PostgresAudit(self._links)

@@ -13,7 +13,17 @@ from typing import Literal, Protocol
 from ..core.payload import Json
 from ..core.scope import Scope
 
-__all__ = ["AuditEntry", "AuditLine", "AuditTable", "Job", "JobState", "JobTable", "Usage", "UsageTable"]
+__all__ = [
+    "MOST_SESSIONS",
+    "AuditEntry",
+    "AuditLine",
+    "AuditTable",
+    "Job",
+    "JobState",
+    "JobTable",
+    "Usage",
+    "UsageTable",
+]
 
 JobState = Literal["waiting", "running", "done", "dead", "cancelled"]
 
@@ -77,19 +87,27 @@ class AuditTable(Protocol):
         ...
 
 
+MOST_SESSIONS = 8
+"""Sessions beyond which nobody counts; ours. Every process that opens a store must count alike."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How much a cube has been used.
 
     Args:
-        count: Times it was injected into a prompt or shown as a hit.
-        last: When last, or None.
+        count: Times it was found and put into a prompt.
+        last: When it was last used or shown as a hit, or None.
         rate: Uses a day, an exponential average; as of `last`.
+        text: Digest of the text that it had at its last use, or an empty text.
+        sessions: Hashes of sessions in which it was used with that very text, sorted, at most `MOST_SESSIONS`.
     """
 
     count: int = 0
     last: datetime | None = None
     rate: float = 0.0
+    text: str = ""
+    sessions: tuple[str, ...] = ()
 
 
 class UsageTable(Protocol):

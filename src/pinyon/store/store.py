@@ -13,11 +13,12 @@ from ..core.access import Access, Action
 from ..core.cube import Cube, Draft, Version
 from ..core.events import Event, EventOp
 from ..core.header import Header
+from ..core.joining import is_made_of
 from ..core.payload import Blob, Delta, Json, State
 from ..core.scope import Scope
 from ..core.where import View
 from ..errors import Conflict, Denied, NotFound
-from ._check import Check, ruled
+from ._check import RULES_END, Check, ruled
 from ._writer import Writer, is_same
 from .base import Engine, Placed, SourceMark, Transaction, VectorRows
 
@@ -133,7 +134,7 @@ class Store:
             Conflict: It has another version than expected.
         """
         with self.engine.transaction() as tx:
-            writer = Writer(tx, actor, view.spaces[0], now)
+            writer = Writer(tx, actor, view.spaces[0], now, policy=view.holds.policy)
             old = _admitted(tx, id, view)
             _check_allowed(view, old, action)
             if expected is not None and old.version != expected:
@@ -179,7 +180,7 @@ class Store:
         """
         out: list[Cube] = []
         with self.engine.transaction() as tx:
-            writer = Writer(tx, actor, view.spaces[0], now)
+            writer = Writer(tx, actor, view.spaces[0], now, policy=view.holds.policy)
             latest: dict[str, Cube] = {}
             anew: dict[str, Cube] = {}
             for id, change, op, detail in changes:
@@ -215,8 +216,9 @@ class Store:
             text = value if isinstance(value, str) else value(tx.setting(key))
             writer = Writer(tx, actor, "", now)
             tx.set_setting(key, text)
-            writer.announce({**detail, **ruled(key, text)})
+            said = writer.announce({**detail, **ruled(key, text)})
             writer.finish()
+            tx.set_setting(RULES_END, f"{said.seq} {said.chain}")
         return text
 
     def remove(
@@ -317,6 +319,12 @@ class Store:
         events = [e for e in self.engine.events_of(id) if view.at is None or e.seq <= view.at]
         return [Version(cubes.get(e.version), e.op, e.time, e.actor) for e in events]
 
+    def sources(self, cube: Cube) -> list[Cube]:
+        """Return what a cube was made of, as far as it is there, whoever owns it: for bounds, never for callers."""
+        ids = [p.id for p in cube.header.lineage.parents if is_made_of(cube, [p.id])]
+        rows = [events[0].row for id in dict.fromkeys(ids) if (events := self.engine.events_of(id))]
+        return list(self.engine.by_rows(rows).values())
+
     def journal(self, after: int = 0, *, batch: int = 2048) -> Iterator[Event]:
         """Yield the entries of the journal after a number, in order."""
         while events := self.engine.journal(after, batch):
@@ -395,9 +403,21 @@ def _revised(
     header = wanted.header
     if wanted.payload != old.payload and old.header.life.stale and header.life.stale:
         header = _fresh(header)
+    _check_frozen(old, wanted)
+    header = writer.bounded(old, header)
     if is_same(old, wanted.payload, header):
         return old
     return writer.revise(old, wanted.payload, header, op, detail)
+
+
+def _check_frozen(old: Cube, wanted: Cube) -> None:
+    """Refuse to change anything of a frozen cube but whether it is frozen, and its rights."""
+    life = old.header.life
+    if life.state != "frozen":
+        return
+    moved = replace(wanted.header.life, state=life.state, thaws_to=life.thaws_to)
+    if wanted.payload != old.payload or replace(wanted.header, rights=old.header.rights, life=moved) != old.header:
+        raise Denied(f"cube {old.id!r} is frozen and stays as it is", hint="thaw it first", rule="frozen")
 
 
 def _fresh(header: Header) -> Header:

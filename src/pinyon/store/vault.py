@@ -89,7 +89,7 @@ class Vault:
         """
         if vault_path(path).exists() or path.exists():
             raise Conflict(
-                f"{path} is there already", hint="open it with its key; encrypt_store encrypts one that is plain"
+                f"{path} is there already", hint="open it with its key; `pinyon encrypt` encrypts one that is plain"
             )
         _check_extra()
         lock = Lock.made(key, work)
@@ -116,7 +116,7 @@ class Vault:
             StoreError: There is no vault.
         """
         if not vault_path(path).exists() and _is_plain(path):
-            raise WrongKey(f"{path} is not encrypted", hint="open it without a key, or encrypt it with encrypt_store")
+            raise WrongKey(f"{path} is not encrypted", hint="open it without a key; `pinyon encrypt` encrypts it")
         _check_extra()
         vault = cls(path, *read_vault(vault_path(path), key))
         if any(holding.moving for holding in vault._holdings.values()):
@@ -184,7 +184,10 @@ class Vault:
         self._read()
         holding = self._holdings.get(space) if space else None
         if holding is None:
-            raise NotFound(f"space {space!r} has no key of its own", hint="add_room gives it one; shredding takes it")
+            raise NotFound(
+                f"space {space!r} has no key of its own",
+                hint="`pinyon own-key` gives an empty space one; else forget what it holds",
+            )
         return Room(space, self._file(space), Keys(holding.master))
 
     def rotate_key(self, new: UserKey, *, work: int = WORK) -> None:
@@ -304,9 +307,9 @@ def encrypt_store(path: Path, key: UserKey, *, work: int = WORK) -> Vault:
         Busy: Somebody has it open.
     """
     if not path.exists():
-        raise NotFound(f"there is no {path}", hint="Vault.create makes an encrypted memory")
+        raise NotFound(f"there is no {path}", hint="the first verb that is given a key makes one")
     if not _is_plain(path):
-        raise Conflict(f"{path} is not a plain memory", hint="if it is encrypted already, rotate_key changes its key")
+        raise Conflict(f"{path} is not a plain memory", hint="if it is encrypted, `pinyon rekey` changes its key")
     _check_extra()
     with _only(path):
         vault = Vault(path, Lock.made(key, work), {_ITSELF: Holding("", b"")})

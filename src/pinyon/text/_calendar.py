@@ -5,7 +5,10 @@ from __future__ import annotations
 from calendar import monthrange
 from datetime import datetime, timedelta
 
-__all__ = ["DAYS", "MONTHS", "SEASONS", "Range", "around", "day", "in_month", "moved", "season", "stretch", "weekday"]
+__all__ = [
+    "DAYS", "FEASTS", "MONTHS", "SEASONS", "Range", "around", "day", "feast", "half_beside", "in_month", "moved",
+    "season", "stretch", "weekday",
+]  # fmt: skip
 
 Range = tuple[datetime, datetime]
 """From the first moment to the one after the last."""
@@ -16,17 +19,27 @@ SEASONS = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
 """First month, as the weather services of the northern hemisphere count."""
 
 
+FEASTS: dict[str, tuple[int, int] | tuple[int, int, int] | int] = {
+    "christmas eve": (12, 24), "christmas": (12, 25), "boxing day": (12, 26), "new year's eve": (12, 31),
+    "new year's day": (1, 1), "new year's": (1, 1), "valentine's day": (2, 14), "halloween": (10, 31),
+    "independence day": (7, 4), "good friday": -2, "easter sunday": 0, "easter monday": 1, "easter": 0,
+    "mother's day": (5, 6, 2), "memorial day": (5, 0, -1), "father's day": (6, 6, 3), "labor day": (9, 0, 1),
+    "labour day": (9, 0, 1), "thanksgiving": (11, 3, 4),
+}  # fmt: skip
+"""Month and day; month, day of the week and which of them, -1 the last; or days after Easter Sunday. As in the USA."""
+
+
 def day(moment: datetime) -> datetime:
     """Return the first moment of a day."""
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def moved(moment: datetime, unit: str, number: int) -> datetime:
-    """Return a moment so many days, weeks, weekends, months or years later; the 31st becomes the last of its month."""
+    """Return a moment so many units later, from days to decades; the 31st becomes the last of its month."""
     if unit in ("day", "night", "morning", "evening", "afternoon"):
         return moment + timedelta(days=number)
-    if unit in ("week", "weekend"):
-        return moment + timedelta(days=7 * number)
+    if unit in ("week", "weekend", "fortnight"):
+        return moment + timedelta(days=(14 if unit == "fortnight" else 7) * number)
     months = number * {"month": 1, "year": 12, "decade": 120}[unit] + moment.month - 1
     year, month = moment.year + months // 12, months % 12 + 1
     return moment.replace(year=year, month=month, day=min(moment.day, monthrange(year, month)[1]))
@@ -52,7 +65,7 @@ def stretch(moment: datetime, unit: str) -> Range:
 def around(moment: datetime, unit: str) -> Range:
     """Return what "two months ago" means of a moment two months ago: its day, else half as long on either side."""
     start = day(moment)
-    if unit == "week":
+    if unit in ("week", "fortnight"):
         return start - timedelta(days=3), start + timedelta(days=4)
     if unit == "weekend":
         return stretch(moment, "weekend")
@@ -96,3 +109,46 @@ def weekday(base: datetime, number: int, step: int) -> Range:
     else:
         first = start + timedelta(days=(number - start.weekday() - 1) % 7 + 1)
     return first, first + timedelta(days=1)
+
+
+def half_beside(moment: datetime, unit: str, number: int, sign: int) -> Range:
+    """Return what lies so many and a half units before (sign -1) or after, such as "a year and a half ago"."""
+    halves = {
+        "decade": ("year", 5),
+        "year": ("month", 6),
+        "month": ("day", 15),
+        "fortnight": ("day", 7),
+        "week": ("day", 3),
+    }
+    smaller, half = halves.get(unit, ("day", 0))
+    beside = moved(moved(moment, unit, sign * number), smaller, sign * half)
+    if unit != "year":
+        return around(beside, smaller)
+    start = day(beside)  # nobody means the month
+    return start - timedelta(days=60), start + timedelta(days=61)
+
+
+def feast(year: int, name: str) -> datetime:
+    """Return the day of a feast in a year."""
+    found = FEASTS[name]
+    if isinstance(found, int):
+        return _easter(year) + timedelta(days=found)
+    if len(found) == 2:
+        return datetime(year, *found)
+    month, number, which = found
+    if which < 0:
+        last = datetime(year, month, monthrange(year, month)[1])
+        return last - timedelta(days=(last.weekday() - number) % 7)
+    first = datetime(year, month, 1)
+    return first + timedelta(days=(number - first.weekday()) % 7 + 7 * (which - 1))
+
+
+def _easter(year: int) -> datetime:
+    """Return Easter Sunday of the western churches, by the rule of Meeus, Jones and Butcher (Meeus 1991, ch. 8)."""
+    century, rest = divmod(year, 100)
+    golden = year % 19
+    moon = (19 * golden + century - century // 4 - (century - (century + 8) // 25 + 1) // 3 + 15) % 30
+    sunday = (32 + 2 * (century % 4) + 2 * (rest // 4) - moon - rest % 4) % 7
+    late = (golden + 11 * moon + 22 * sunday) // 451
+    month, number = divmod(moon + sunday - 7 * late + 114, 31)
+    return datetime(year, month, number + 1)

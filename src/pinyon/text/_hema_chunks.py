@@ -194,6 +194,7 @@ class VectorMemory:
         self._place: dict[str, int] = {}
         self._rows: Vectors = np.zeros((_ROWS, embedder.dimensions), dtype=np.float32)  # (N, E), zero where forgotten
         self._cold: dict[str, tuple[Tombstone, Chunk | None]] = {}
+        self._has_successors = False
 
     def __len__(self) -> int:
         return len(self._place)
@@ -217,13 +218,16 @@ class VectorMemory:
 
     def nearest(self, question: str, most: int | None) -> Sequence[Near]:
         """Return live chunks by cosine, the nearest first, later ones first among equals."""
-        scores = self._rows[: len(self._chunks)] @ self._embedder.embed_query(question)
-        scored = [
-            Near(chunk, float(score)) for chunk, score in zip(self._chunks, scores.tolist(), strict=True) if chunk
+        live = np.fromiter(self._place.values(), dtype=np.intp, count=len(self._place))
+        scores = (self._rows[: len(self._chunks)] @ self._embedder.embed_query(question))[live]
+        wanted = None if self._has_successors else most
+        order = np.lexsort((-live, -scores))[:wanted]  # of equal scores the later place first
+        near = [
+            Near(chunk, score)
+            for place, score in zip(live[order].tolist(), scores[order].tolist(), strict=True)
+            if (chunk := self._chunks[place]) is not None
         ]
-        if any(each.chunk.superseded_by for each in scored):
-            return with_successors(scored, self._find)[:most]
-        return sorted(scored, key=lambda each: (-each.score, -each.chunk.place))[:most]
+        return with_successors(near, self._find)[:most] if self._has_successors else near
 
     def live(self) -> Sequence[Chunk]:
         """Return every live chunk, oldest first."""
@@ -281,6 +285,7 @@ class VectorMemory:
         """Say that one chunk took the place of another."""
         self._known(new)
         self._change(old, lambda chunk: replace(chunk, superseded_by=new))
+        self._has_successors = True
 
     def _change(self, id: str, change: Callable[[Chunk], Chunk]) -> None:
         place = self._known(id)
@@ -331,6 +336,8 @@ class VectorMemory:
         memory._chunks = read
         memory._rows[[place for place, chunk in enumerate(read) if chunk is None]] = 0.0
         memory._cold = {stone.id: (stone, chunk) for stone, chunk in cold}
+        held = [*read, *(chunk for _, chunk in cold)]
+        memory._has_successors = any(chunk is not None and chunk.superseded_by for chunk in held)
         return memory
 
 

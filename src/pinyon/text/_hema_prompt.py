@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import BadInput
 from ._hema_chunks import Chunk, Near
+from ._hema_memo import key_of
 from .summarize import shortened
 
-__all__ = ["Layout", "Prompt", "in_order", "lay_out"]
+__all__ = ["Layout", "Prompt", "in_order", "lay_out", "words_of"]
 
 Count = Callable[[Sequence[str]], Sequence[int]]
+Words = Callable[[Sequence[str]], Sequence[bytes]]
 
 _SECTIONS = ("system", "compact", "retrieved", "dialogue_tail", "user")
+_WORD = re.compile(r"\w+")
 _TAG = re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(_SECTIONS)})\b)", re.IGNORECASE)
 _BATCH = 32  # lines whose tokens are counted together
 _GIVE_UP = 64  # chunks in a row that do not fit; what little room is left is then left
@@ -78,7 +81,14 @@ class Prompt:
         return tuple(chunk.id for chunk in (*self.shown, *self.layout.tail))
 
 
-def lay_out(layout: Layout, near: Sequence[Near], budget_tokens: int | None, count: Count) -> Prompt:
+def words_of(texts: Sequence[str]) -> list[bytes]:
+    """Return for each text a hash of its words, the same whatever stands between them and however they are cased."""
+    return [key_of(" ".join(_WORD.findall(text.lower())) or text) for text in texts]
+
+
+def lay_out(
+    layout: Layout, near: Sequence[Near], budget_tokens: int | None, count: Count, words: Words = words_of
+) -> Prompt:
     """Return a prompt within a budget.
 
     What must be there comes first: when it does not fit, the tail goes, oldest first, then the summary is shortened;
@@ -91,6 +101,7 @@ def lay_out(layout: Layout, near: Sequence[Near], budget_tokens: int | None, cou
         near: Candidates, the nearest first; those of the tail and quarantined ones are passed over.
         budget_tokens: Of the whole text, or None for no bound.
         count: Counts tokens.
+        words: As `words_of`, which a caller of many prompts may keep the results of.
 
     Raises:
         BadInput: Guidelines and the user's words alone exceed the budget.
@@ -102,7 +113,7 @@ def lay_out(layout: Layout, near: Sequence[Near], budget_tokens: int | None, cou
     unique = {each.chunk.id: each.chunk for each in near if not each.chunk.is_quarantined}
     candidates = [chunk for chunk in unique.values() if chunk.id not in there]
     if budget_tokens is not None:
-        candidates = _distinct(candidates, fixed.tail)
+        candidates = _distinct(candidates, fixed.tail, words)
     taken = _taken(fixed, candidates, budget_tokens, count)
     while True:
         shown = in_order(taken)
@@ -176,20 +187,19 @@ def _taken(layout: Layout, candidates: Sequence[Chunk], budget_tokens: int | Non
     return taken
 
 
-def _distinct(chunks: Sequence[Chunk], shown: Sequence[Chunk]) -> list[Chunk]:
+def _distinct(chunks: Sequence[Chunk], shown: Sequence[Chunk], words: Words) -> list[Chunk]:
     """Return the first of all chunks in which the same speaker says the same words, none that is shown already."""
-    known = {_words(chunk) for chunk in shown}
+    known = {(chunk.speaker, said) for chunk, said in _with_words(shown, words)}
     kept: list[Chunk] = []
-    for chunk in chunks:
-        words = _words(chunk)
-        if words not in known:
-            known.add(words)
+    for chunk, said in _with_words(chunks, words):
+        if (chunk.speaker, said) not in known:
+            known.add((chunk.speaker, said))
             kept.append(chunk)
     return kept
 
 
-def _words(chunk: Chunk) -> tuple[str | None, str]:
-    return chunk.speaker, " ".join(re.findall(r"\w+", chunk.text.lower())) or chunk.text
+def _with_words(chunks: Sequence[Chunk], words: Words) -> Iterator[tuple[Chunk, bytes]]:
+    return zip(chunks, words([chunk.text for chunk in chunks]), strict=True)
 
 
 def _line(chunk: Chunk) -> str:

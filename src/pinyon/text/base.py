@@ -55,7 +55,8 @@ class Hits:
         considered: Number of cubes that the caller may see and asked for.
         terms: Terms of the question that occur among them, with the number of cubes they occur in.
         ms: Milliseconds by step.
-        notes: Plain sentences on what happened (a fallback, a pending embedding).
+        notes: Plain sentences on what happened (a fallback, a pending embedding, memories that say the same).
+        repeated: Hits left out because one that is shown says the same.
     """
 
     hits: tuple[Hit, ...]
@@ -63,6 +64,7 @@ class Hits:
     terms: Mapping[str, int]
     ms: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    repeated: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from ..models.base import Generator, Message
 from ._hema_chunks import Chunk, ChunkShelf, Near, Tombstone, VectorMemory
 from ._hema_compact import Compact, CompactRules, Snapshot
 from ._hema_forget import Forgetting, Retrievals, least_salient, salience
-from ._hema_prompt import Layout, Prompt, lay_out
+from ._hema_memo import Memo
+from ._hema_prompt import Layout, Prompt, lay_out, words_of
 from .base import Context, Hit, Hits, Shelf
 from .summarize import ExtractiveSummarizer, Summarizer
 from .verbatim import Verbatim
@@ -129,10 +130,12 @@ class Hema:
         self._shelf = shelf
         self._config = config or HemaConfig()
         self._clock = clock or SystemClock()
+        self._count = Memo(shelf.tokens)  # lines and clauses come again in every prompt
+        self._words = Memo(words_of)
         self._rules = CompactRules(
-            summarizer or ExtractiveSummarizer(shelf.tokens, most_tokens=self._config.summary_tokens),
+            summarizer or ExtractiveSummarizer(self._count, most_tokens=self._config.summary_tokens),
             Analyzer().terms,
-            shelf.tokens,
+            self._count,
             self._config.summary_tokens,
             self._config.summary_period,
             self._config.most_snapshots,
@@ -203,7 +206,8 @@ class Hema:
         near = [each for each in found if each.chunk.id not in tail]
         self._seen.note([each.chunk.id for each in near[: self._config.k]], self.turn + 1)
         shown = near if self._config.most is None else near[: self._config.most]
-        return lay_out(layout, [*shown, *(each for each in found if each.chunk.id in tail)], budget, self._shelf.tokens)
+        candidates = [*shown, *(each for each in found if each.chunk.id in tail)]
+        return lay_out(layout, candidates, budget, self._count, self._words)
 
     def add(self, text: str, reply: str | None = None) -> tuple[Tombstone, ...]:
         """Keep a turn: what the user said and what was replied; as `add_turns`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..core.budget import Budget, Footprint
 from ..core.cube import Cube
 from ..core.render import introduction
 from ..core.select import select
+from .alike import distinct_hits
 from .base import Context, Hit, Shelf
 
 __all__ = ["Pack", "passage"]
@@ -21,9 +22,14 @@ _NUMBER_TOKENS = 6  # "[123] " and the line break, in any tokenizer
 class Pack:
     """Choose hits by score, show them in the order in which they happened, each with date, speaker and number.
 
-    Of hits that say the same words, whatever their case and punctuation, only the latest is shown, so that a repetition
-    costs nothing; texts that differ in a single word or number are both shown.
+    Of hits in which one speaker says the same words, whatever their case and punctuation, only the latest is shown, so
+    that a repetition costs nothing; texts that differ in a single word or number are both shown.
+
+    Args:
+        by_day: Whether what was said on another day is something else, as where it is asked when or how often.
     """
+
+    by_day: bool = False
 
     def compose(self, hits: Sequence[Hit], shelf: Shelf, budget: Budget) -> Context:
         """Return the passages that fit.
@@ -33,7 +39,8 @@ class Pack:
             shelf: Counts the tokens.
             budget: Tokens and bytes of the whole text, never exceeded. When not even the best hit fits, it is cut.
         """
-        distinct, repeated = self._distinct(hits)
+        groups = distinct_hits(hits, by_day=self.by_day)
+        distinct, repeated = [hit for hit, _ in groups], [hit for _, others in groups for hit in others]
         lines = {hit.cube.id: passage(hit.cube) for hit in distinct}
         tokens = dict(zip(lines, shelf.tokens(list(lines.values())), strict=True))
 
@@ -70,19 +77,6 @@ class Pack:
     def _fits(self, words: Sequence[str], shelf: Shelf, budget: Budget) -> bool:
         text = f"[1] {''.join(words).rstrip()} …"
         return budget.allows(Footprint(tokens=shelf.tokens([text])[0], bytes=len(text.encode())))
-
-    def _distinct(self, hits: Sequence[Hit]) -> tuple[list[Hit], list[Hit]]:
-        """Return the hits without repetitions, and the repetitions."""
-        alike: dict[str, list[Hit]] = {}
-        for hit in hits:
-            alike.setdefault(" ".join(re.findall(r"\w+", hit.cube.text.lower())) or hit.cube.text, []).append(hit)
-        kept: list[Hit] = []
-        repeated: list[Hit] = []
-        for same in alike.values():
-            latest = max(same, key=lambda hit: (hit.cube.time, hit.cube.row))
-            kept.append(replace(latest, score=max(hit.score for hit in same)))
-            repeated.extend(hit for hit in same if hit is not latest)
-        return kept, repeated
 
 
 def passage(cube: Cube) -> str:

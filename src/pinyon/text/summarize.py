@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, Protocol
 
 from ..errors import BadInput
@@ -32,6 +33,8 @@ Weigh = Callable[[str], float]
 
 Count = Callable[[Sequence[str]], Sequence[int]]
 """Gives the number of prompt tokens of each text."""
+
+_Terms = tuple[frozenset[str], frozenset[str]]
 
 _LEAST_TERMS = 2  # words of content below which a clause says nothing by itself
 _GIST_TERMS = 2  # words of content to which a clause is cut when summaries are compressed
@@ -128,9 +131,11 @@ class ExtractiveSummarizer:
         self._most = most_tokens
         self._recency = recency
         self._terms = (analyzer or Analyzer()).terms
+        self._last: dict[str, _Terms] = {}  # of the clauses of the last call: most of a summary comes again in the next
 
     def summarize(self, texts: Sequence[str], task: Task, weigh: Weigh) -> str:
         """Return the clauses that matter most, joined by semicolons; empty when no text holds a word of content."""
+        weigh = cache(weigh)
         clauses = self._clauses(texts)
         if task == "compress":
             gists = (self._gist(clause, weigh) for clause in clauses)
@@ -142,14 +147,18 @@ class ExtractiveSummarizer:
 
     def _clauses(self, texts: Sequence[str]) -> list[_Clause]:
         found: dict[frozenset[str], _Clause] = {}
+        known, self._last = self._last, {}
         for number, text in enumerate(texts):
             for clause in _split(text):
-                terms = frozenset(self._terms(clause))
+                terms, named = self._last[clause] = known.get(clause) or self._terms_of(clause)
                 if len(terms) >= _LEAST_TERMS:
                     found.pop(terms, None)  # said again: the later place counts
-                    named = frozenset(self._terms(" ".join(_NAMED.findall(clause))))
                     found[terms] = _Clause(clause, terms, named, number)
         return list(found.values())
+
+    def _terms_of(self, clause: str) -> _Terms:
+        """Return the terms of a clause, and those of its names and numbers."""
+        return frozenset(self._terms(clause)), frozenset(self._terms(" ".join(_NAMED.findall(clause))))
 
     def _gist(self, clause: _Clause, weigh: Weigh) -> _Clause:
         """Return a clause in its heaviest words, in their order."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ..core.cube import Draft, check_metadata
+from ..core.cube import Draft, check_metadata, check_tags
 from ..core.experience import Block, Conversation, Document, Experience, Note, Turn
 from ..core.header import Header, Life, Origin, Provenance
 from ..core.payload import Json, Text, TextFormat, canonical, clean, digest
@@ -69,7 +69,7 @@ class Verbatim:
             header = Header(
                 provenance=Provenance(origin=origin, source=note.source, thread=note.source),
                 life=Life(valid_from=note.time),
-                tags=_tags(note.tags),
+                tags=check_tags(note.tags),
                 metadata=check_metadata(note.metadata),
             )
             moment = "" if note.time is None else note.time.isoformat()
@@ -80,7 +80,7 @@ class Verbatim:
         if talk.session is not None:
             check_name(talk.session, "session")
         said: Counter[str] = Counter()
-        common, tags = check_metadata(talk.metadata), _tags(talk.tags)
+        common, tags = check_metadata(talk.metadata), check_tags(talk.tags)
         for turn in talk.turns:
             text = clean(turn.text)
             if not text.strip():
@@ -122,7 +122,7 @@ class Verbatim:
         said: Counter[str] = Counter()
         header = Header(
             life=Life(valid_from=document.time),
-            tags=_tags(document.tags),
+            tags=check_tags(document.tags),
             metadata=check_metadata(document.metadata),
         )
         for position, chunk in enumerate(self._chunks(replace(document, text=text))):
@@ -204,7 +204,3 @@ def _form(document: Document, chunk: _Chunk) -> TextFormat:
     if chunk.kind in ("code", "table"):
         return "code" if chunk.kind == "code" else "table"
     return document.format
-
-
-def _tags(tags: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(check_name(clean(tag), "tag") for tag in tags))

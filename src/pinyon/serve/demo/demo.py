@@ -102,11 +102,13 @@ def _ask(memory: Memory, question: Mapping[str, object], say: Echo) -> dict[str,
     found = memory.search(asked, k=_K)
     ms = (time.perf_counter() - start) * 1000
     answer = memory.ask(asked)
+    is_right = _is_right(answer, question["quotes"])  # type: ignore[arg-type]  # the file's own shape
     ranks = [n for n, hit in enumerate(found.hits, 1) if _name(hit.cube) in gold]
     say("")
     say(f"? {asked}   ({question['kind']})")
     _tell(answer, say)
     say(f"    expected: {question['answer']}")
+    say(f"    the answer is {'right' if is_right else 'not right, or not whole'}")
     say(f"    {_verdict(gold, ranks, answer)}; {ms:.1f} ms among {found.considered:,}")
     if found.hits:
         say(f"    why the first: {_why(found)}")
@@ -115,6 +117,7 @@ def _ask(memory: Memory, question: Mapping[str, object], say: Echo) -> dict[str,
         "kind": str(question["kind"]),
         "expected": str(question["answer"]),
         "answer": answer.text,
+        "is_right": is_right,
         "evidence": list(gold),
         "ranks": list(ranks),
         "ms": ms,
@@ -127,6 +130,18 @@ def _tell(answer: Answer, say: Echo) -> None:
             say(f"  {part}")
     for hit, number in {c.hit.cube.id: (c.hit, c.number) for c in answer.citations}.values():
         say(f"    [{number}] {_where(hit.cube)}")
+
+
+def _is_right(answer: Answer, wanted: Sequence[str]) -> bool:
+    """Return whether an answer is right.
+
+    What is wanted must all be quoted, and a single thing first of all; where nothing is wanted, the answer must be that
+    nothing is known.
+    """
+    if not wanted:
+        return not answer.is_known
+    quoted = answer.citations[0].quote if len(wanted) == 1 and answer.citations else answer.text
+    return all(part.lower() in quoted.lower() for part in wanted)
 
 
 def _verdict(gold: Sequence[str], ranks: Sequence[int], answer: Answer) -> str:
@@ -160,13 +175,18 @@ def _summary(memory: Memory, asked: Sequence[Mapping[str, Json]], say: Echo) -> 
     with_gold = [a for a in asked if a["evidence"]]
     first = len([a for a in with_gold if a["ranks"] and a["ranks"][0] == 1])  # type: ignore[index]  # a JSON list
     ten = sum(1 for a in with_gold if a["ranks"])
+    right = sum(1 for a in asked if a["is_right"])
     ms = statistics.median(float(a["ms"]) for a in asked)  # type: ignore[arg-type]  # a JSON number
     stats = memory.stats()
+    say(
+        f"{right} of {len(asked)} answers by quotation are right and whole: what is expected is quoted, a single thing"
+        " first of all"
+    )
     say(
         f"{ten} of {len(with_gold)} questions with an answer have evidence in the first ten hits, {first} at rank 1;"
         f" a search takes {ms:.1f} ms (median); {stats.bytes / max(1, stats.cubes):,.0f} bytes a memory on disk"
     )
-    return {"first": first, "ten": ten, "of": len(with_gold), "median_ms": ms, "bytes": stats.bytes}
+    return {"right": right, "first": first, "ten": ten, "of": len(with_gold), "median_ms": ms, "bytes": stats.bytes}
 
 
 def _recall(memory: Memory, say: Echo) -> None:

@@ -1,0 +1,146 @@
+"""What holds for something made of several cubes: no more rights than those of any, and no longer life.
+
+Source: MemOS §2 "Lineage and deletion": access is the intersection, life the minimum, sensitivity the union.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+
+from ..errors import Denied
+from .access import EVERYONE
+from .cube import Cube
+from .header import Rights
+
+__all__ = ["DAY_MINUTES", "NAMED", "is_made_of", "joined_expiry", "joined_rights", "narrowed", "no_wider", "withheld"]
+
+DAY_MINUTES = 24 * 60
+NAMED = ("read", "write", "share", "freeze", "deny")
+"""Lists of rights that hold principals."""
+_ADDED_UP = ("deny", "sensitivity")
+
+
+def is_made_of(cube: Cube, ids: Sequence[str], *, or_copied: bool = False) -> bool:
+    """Return whether a cube was made of one of some others, so that it says something of what they say.
+
+    Args:
+        cube: Which.
+        ids: Of the others.
+        or_copied: Whether the copy that a branch made counts.
+    """
+    others = ("supersedes",) if or_copied else ("supersedes", "copied")
+    return any(parent.id in ids and parent.relation not in others for parent in cube.header.lineage.parents)
+
+
+def joined_rights(parents: Sequence[Cube]) -> Rights:
+    """Return the rights of something made of several cubes: no wider than those of any of them.
+
+    Who may do something is whoever may do it with all; denials and labels add up; every condition holds.
+
+    Raises:
+        Denied: Their purposes or times exclude each other, so that nobody could ever use the product.
+    """
+    if not parents:
+        return Rights()
+    rights = parents[0].header.rights
+    for parent in parents[1:]:
+        rights = _joined(rights, parent.header.rights)
+    return rights
+
+
+def joined_expiry(parents: Sequence[Cube]) -> datetime | None:
+    """Return when the first of several cubes expires, or None."""
+    return min((at for cube in parents if (at := cube.header.life.expires) is not None), default=None)
+
+
+def no_wider(rights: Rights, bound: Rights) -> Rights:
+    """Return rights cut to those that another allows too."""
+    return _joined(rights, bound)
+
+
+def _joined(one: Rights, two: Rights) -> Rights:
+    both: dict[str, object] = {}
+    for field in fields(Rights):
+        mine, theirs = getattr(one, field.name), getattr(two, field.name)
+        if field.name in ("deny", "sensitivity"):
+            both[field.name] = tuple(dict.fromkeys((*mine, *theirs)))
+        elif field.name in NAMED:
+            both[field.name] = _common(mine, theirs)
+    both["purposes"] = _purposes(one.purposes, two.purposes)
+    both["opens"] = max((at for at in (one.opens, two.opens) if at is not None), default=None)
+    both["closes"] = min((at for at in (one.closes, two.closes) if at is not None), default=None)
+    both["hours"] = _hours(one.hours, two.hours)
+    if both["opens"] is not None and both["closes"] is not None and both["opens"] >= both["closes"]:  # type: ignore[operator]
+        raise Denied("these memories may never be used at the same time", hint="make it of fewer of them")
+    return Rights(**both)  # type: ignore[arg-type]  # the fields of Rights
+
+
+def _common(one: tuple[str, ...], two: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the principals that two lists name, where everyone is whoever the other one names."""
+    mine = [name for name in one if name in two or EVERYONE in two]
+    theirs = [name for name in two if EVERYONE in one]
+    return tuple(dict.fromkeys((*mine, *theirs)))
+
+
+def _purposes(one: tuple[str, ...], two: tuple[str, ...]) -> tuple[str, ...]:
+    if not one or not two:
+        return one or two
+    common = tuple(purpose for purpose in one if purpose in two)
+    if not common:
+        raise Denied("these memories may never be used for the same purpose", hint="make it of fewer of them")
+    return common
+
+
+def _hours(one: tuple[int, int] | None, two: tuple[int, int] | None) -> tuple[int, int] | None:
+    if one is None or two is None or one == two:
+        return one or two
+    open_minutes = [_within(minute, one) and _within(minute, two) for minute in range(DAY_MINUTES)]
+    if all(open_minutes):
+        return None
+    starts = [minute for minute in range(DAY_MINUTES) if open_minutes[minute] and not open_minutes[minute - 1]]
+    if len(starts) != 1:
+        raise Denied("the hours of these memories have no single stretch in common", hint="make it of fewer of them")
+    (start,) = starts
+    length = next(n for n in range(1, DAY_MINUTES + 1) if not open_minutes[(start + n) % DAY_MINUTES])
+    return start, (start + length) % DAY_MINUTES or DAY_MINUTES
+
+
+def _within(minute: int, hours: tuple[int, int]) -> bool:
+    start, end = hours
+    return start <= minute < end if start <= end else minute >= start or minute < end
+
+
+def narrowed(rights: Rights, bounds: Sequence[Rights]) -> Rights:
+    """Return rights cut to those that all of several others allow; closed to everyone where these exclude each other.
+
+    Args:
+        rights: Of something made of several cubes.
+        bounds: Of these cubes.
+    """
+    try:
+        for bound in bounds:
+            rights = _joined(rights, bound)
+    except Denied:
+        return replace(rights, deny=tuple(dict.fromkeys((*rights.deny, EVERYONE))))
+    return rights
+
+
+def withheld(old: Rights, wanted: Rights, bounds: Sequence[Rights]) -> tuple[str, ...]:
+    """Return which lists of rights cannot be changed as wanted, because what something was made of says otherwise."""
+    given = narrowed(wanted, bounds)
+    out = []
+    for field in fields(Rights):
+        before, asked, after = (getattr(each, field.name) for each in (old, wanted, given))
+        if before == asked:
+            continue
+        if field.name in _ADDED_UP:
+            is_cut = not (set(before) - set(asked)).isdisjoint(after)
+        elif field.name in NAMED:
+            is_cut = not (set(asked) - set(before)) <= set(after)
+        else:
+            is_cut = after != asked
+        if is_cut:
+            out.append(field.name)
+    return tuple(out)
