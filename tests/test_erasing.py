@@ -91,6 +91,8 @@ def test_what_was_frozen_meanwhile_does_not_come_back(memory: Memory) -> None:
 
 
 def test_nothing_is_written_into_a_space_that_was_shredded(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    pytest.importorskip("sqlcipher3")
     with Memory.open(tmp_path / "m.db", key="correct horse battery staple") as memory:
         memory.own_key(space="diary")
         memory.add("secret", space="diary")

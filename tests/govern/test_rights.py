@@ -147,6 +147,8 @@ def test_a_migration_is_for_administrators_of_the_whole_memory(tmp_path: Path) -
 
 
 def test_no_space_that_a_tenant_uses_gets_a_key_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    pytest.importorskip("sqlcipher3")
     with Memory.open(tmp_path / "m.db", key="correct horse battery staple") as memory:
         memory.at(tenant="acme", user="ann").add("in the ward", space="ward")
         with pytest.raises(Conflict, match="holds memories"):

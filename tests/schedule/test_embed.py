@@ -119,10 +119,14 @@ def test_a_worker_that_makes_another_embedder_writes_nothing() -> None:
     assert len(engine.missing_vectors(HashEmbedder().fingerprint, 9)) == 3
 
 
-def test_a_memory_catches_up_in_other_processes_unless_its_embedder_is_an_endpoint() -> None:
+def test_a_memory_catches_up_in_other_processes() -> None:
     with Memory.open(":memory:", embedder=HashEmbedder(is_instant=False)) as memory:
         memory.store.put([Draft(Text("a note"))], owner=Scope(), space="main", now=NOW)
         assert memory.catch_up(over="process", workers=1) == 1
+
+
+def test_a_memory_with_an_endpoint_does_not_catch_up_in_other_processes() -> None:
+    pytest.importorskip("httpx")
     far = "openai:some-model@http://127.0.0.1:9/v1"
     with Memory.open(":memory:", embedder=far) as memory, pytest.raises(BadInput, match="endpoint"):
         memory.catch_up(over="process")
