@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..extras import require
 __all__ = ["check_hub"]
 
 _TIMEOUT_S = 5.0
+_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HINT = "give a folder with config.json, a .gguf file, or an id of the hub and a connection to it"
 
 
 def check_hub(model: str) -> None:
@@ -26,6 +29,8 @@ def check_hub(model: str) -> None:
     """
     if Path(model).is_dir():
         return
+    if not _ID.fullmatch(model):
+        raise ModelError(f"the model {model!r} cannot be loaded: there is no such folder, and it is no id", hint=_HINT)
     hub: Any = require("huggingface_hub", "load a Hugging Face model")
     try:
         if not isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
@@ -33,6 +38,6 @@ def check_hub(model: str) -> None:
     except Exception as error:  # of its own, of the network, of what is no id
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(
-            f"the model {model!r} is no folder and cannot be had from the Hugging Face hub: {reason}",
-            hint="give a folder with config.json, a .gguf file, or an id of the hub and a connection to it",
+            f"the model {model!r} cannot be loaded: it is no folder, and the Hugging Face hub has it not: {reason}",
+            hint=_HINT,
         ) from error
