@@ -62,7 +62,7 @@ def look_at_files(memory: Memory, folder: Path, done: Sequence[Mapping[str, obje
         if name in least and (not numbers or numbers[0] < least[name]):
             yield f"the acknowledged version {least[name]} of {name} is lost"
     for allowed in (("added", "unchanged"), ("unchanged",)):
-        for path in sorted(folder.glob("*.md")):
+        for path in (folder / name for name in NAMES if (folder / name).exists()):  # not what was being written
             (source,) = import_files(memory, [path]).sources
             if source.outcome not in allowed:
                 yield f"{path.name} was {source.outcome} and not {' or '.join(allowed)}: {source.reason}"
