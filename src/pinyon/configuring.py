@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Unpack, get_args
+from typing import TYPE_CHECKING, Final, Unpack, cast, get_args
 
 from .erasing import Erasing
 from .errors import BadInput
@@ -114,10 +114,7 @@ def level_of(name: str | None) -> AuditLevel:
     Raises:
         BadInput: There is none.
     """
-    known: dict[str, AuditLevel] = {level: level for level in get_args(AuditLevel)}
-    if name is not None and name not in known:
-        raise BadInput(f"there is no level {name!r} of the audit", hint=f"use one of {', '.join(known)}")
-    return known[name or "denials"]
+    return cast("AuditLevel", _one_of(get_args(AuditLevel), name or "denials", "level of the audit"))
 
 
 def conflict_mode(name: str | None) -> ConflictMode:
@@ -126,10 +123,13 @@ def conflict_mode(name: str | None) -> ConflictMode:
     Raises:
         BadInput: There is none.
     """
-    known: dict[str, ConflictMode] = {mode: mode for mode in get_args(ConflictMode)}
-    if name is not None and name not in known:
-        raise BadInput(f"there is no way {name!r} to look for contradictions", hint=f"use one of {', '.join(known)}")
-    return known[name or "explicit"]
+    return cast("ConflictMode", _one_of(get_args(ConflictMode), name or "explicit", "way to look for contradictions"))
+
+
+def _one_of(known: tuple[str, ...], name: str, what: str) -> str:
+    if name not in known:
+        raise BadInput(f"there is no {what} {name!r}", hint=f"use one of {', '.join(known)}")
+    return name
 
 
 def kept(engine: Engine, name: str, wanted: str | None) -> str | None:

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .core.clock import instant
@@ -129,7 +129,7 @@ def _read(said: str | None) -> dict[str, _Noted]:
         return {
             key: _Noted(
                 tuple(one["rows"]),
-                Usage(one["count"], _moment(one["last"]), one["rate"], key, tuple(one["sessions"])),
+                Usage(one["count"], instant(one["last"]), one["rate"], key, tuple(one["sessions"])),
             )
             for key, one in data.items()
         }
@@ -150,7 +150,3 @@ def _written(known: Mapping[str, _Noted]) -> str:
             for key, noted in known.items()
         }
     )
-
-
-def _moment(text: str) -> datetime:
-    return instant(text)

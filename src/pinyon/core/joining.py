@@ -46,7 +46,7 @@ def joined_rights(parents: Sequence[Cube]) -> Rights:
         return Rights()
     rights = parents[0].header.rights
     for parent in parents[1:]:
-        rights = _joined(rights, parent.header.rights)
+        rights = no_wider(rights, parent.header.rights)
     return rights
 
 
@@ -55,16 +55,16 @@ def joined_expiry(parents: Sequence[Cube]) -> datetime | None:
     return min((at for cube in parents if (at := cube.header.life.expires) is not None), default=None)
 
 
-def no_wider(rights: Rights, bound: Rights) -> Rights:
-    """Return rights cut to those that another allows too."""
-    return _joined(rights, bound)
+def no_wider(one: Rights, two: Rights) -> Rights:
+    """Return the rights that two allow both.
 
-
-def _joined(one: Rights, two: Rights) -> Rights:
+    Raises:
+        Denied: Their purposes or times exclude each other.
+    """
     both: dict[str, object] = {}
     for field in fields(Rights):
         mine, theirs = getattr(one, field.name), getattr(two, field.name)
-        if field.name in ("deny", "sensitivity"):
+        if field.name in _ADDED_UP:
             both[field.name] = tuple(dict.fromkeys((*mine, *theirs)))
         elif field.name in NAMED:
             both[field.name] = _common(mine, theirs)
@@ -121,7 +121,7 @@ def narrowed(rights: Rights, bounds: Sequence[Rights]) -> Rights:
     """
     try:
         for bound in bounds:
-            rights = _joined(rights, bound)
+            rights = no_wider(rights, bound)
     except Denied:
         return replace(rights, deny=tuple(dict.fromkeys((*rights.deny, EVERYONE))))
     return rights
