@@ -55,6 +55,7 @@ TIMED = (1, 2, 3, 4, 5)  # items that have five minutes together
 HYBRID = "HEMA, hybrid fill, static vectors"  # as a memory ranks by itself; MiniLM would have every turn embedded twice
 LENGTHS = (300, 500, 1000)  # turns of the conversations of item 2
 READ_TOKENS = 1500  # of the prompts that a small model reads
+READ_CHUNKS = 5  # of HEMA's prompts for it: among those that fill the budget it does not find what it is asked for
 ANCHORS = "Kestrel Borealis Marzipan Quillon Verdigris Tamarind Obsidian Calliope Zephyrine Halcyon".split()
 ANCHORED = (
     "The {anchor} plan is still our main theme.",
@@ -377,7 +378,7 @@ def answered(filler: Sequence[str], embedder: Embedder, count: int) -> None:
     talk = planted_talk(filler, 500, seed=500)
     facts = random.Random(0).sample(talk.facts, count)
     right: dict[str, list[float]] = {}
-    for subject in (hema_of(embedder), counted(LastTokens())):
+    for subject in (hema_of(embedder, most=READ_CHUNKS), hema_of(embedder, "HEMA, filled"), counted(LastTokens())):
         added = 0
         for fact in sorted(facts, key=lambda each: each.asked):
             turns = enumerate(talk.turns[added : fact.asked], added + 1)

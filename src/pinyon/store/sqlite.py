@@ -28,6 +28,7 @@ from ..errors import StoreError
 from ._audit import audit
 from ._cipher import Keys
 from ._connections import Connections, check_schema
+from ._log_room import LogRoom
 from ._rights import KnownRights
 from ._rows import CUBE_COLUMNS, EVENT_COLUMNS, PAST_COLUMNS, cube_of, event_of
 from ._said import plainly
@@ -77,6 +78,7 @@ class SqliteEngine:
             self._migrate()
             found = self._connections.db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
         self.identity: str = found[0]
+        self._room = LogRoom(path.with_name(path.name + "-wal")) if durability == "full" else None
         self._audit = SqliteAudit(self._connections)
         self._usage = SqliteUsage(self._connections)
         self._jobs = SqliteJobs(self._connections)
@@ -138,6 +140,8 @@ class SqliteEngine:
             db = self._connections.db
             db.execute("BEGIN IMMEDIATE")
             try:
+                if self._room is not None:
+                    self._room.make()
                 yield SqliteTransaction(db)
                 db.execute("COMMIT")
             except BaseException:
