@@ -94,7 +94,7 @@ def _demo(clone: Path, environment: Mapping[str, str]) -> tuple[float, float]:
 def _searches(pinyon: Path, path: Path, environment: Mapping[str, str]) -> list[float]:
     """Return the seconds of some searches of the command line over the reference of Python, one process each."""
     told = "from pydoc_data.topics import topics; print('\\n\\n'.join(topics.values()))"
-    text = subprocess.run([pinyon.parent / "python", "-c", told], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([str(pinyon.parent / "python"), "-c", told], capture_output=True, text=True, check=True).stdout
     source = path.with_suffix(".txt")
     source.write_text(text, encoding="utf-8")
     subprocess.run(
@@ -103,7 +103,7 @@ def _searches(pinyon: Path, path: Path, environment: Mapping[str, str]) -> list[
     seconds = []
     for _ in range(1 + STARTS):
         start = time.perf_counter()
-        search = [pinyon, "search", "how is a slice of a list taken?", "--path", str(path)]
+        search = [str(pinyon), "search", "how is a slice of a list taken?", "--path", str(path)]
         subprocess.run(search, env=dict(environment), capture_output=True, check=True)
         seconds.append(time.perf_counter() - start)
     return seconds
