@@ -38,7 +38,7 @@ from pinyon.store import FileBlobs
 from pinyon.testing import HashEmbedder
 from pinyon.text.cited_prompt import RULES
 
-__all__ = ["run"]
+__all__ = ["facts_of", "run"]
 
 PAPER: tuple[tuple[int, int, float, float, float], ...] = (
     # MemOS, table 5: context tokens, query tokens, share of the time to the first token that is saved, %, with
@@ -230,7 +230,7 @@ def _fusion(backbone: Backbone, parts: int, questions: int) -> dict[str, Any]:
     Told are the nats by which the next token differs: on average over a true answer that the model is shown (``kl_``),
     and before its first word alone (``first_``), which says less of what is remembered.
     """
-    facts = _facts(questions, seed=parts)
+    facts = facts_of(questions, seed=parts)
     opening, closing = _around(backbone)
     size = -(-len(facts) // parts)
     caches = []
@@ -285,7 +285,7 @@ def _fused(backbone: Backbone, parts: int, questions: int) -> dict[str, Any]:
     Each part begins with the template, the rules and passages numbered from 1. ``kl_naive`` joins them as they are.
     ``told_`` is what the memory says of itself after measuring a sample.
     """
-    facts = _facts(questions, seed=parts)
+    facts = facts_of(questions, seed=parts)
     with tempfile.TemporaryDirectory() as folder, _memory(Path(folder)) as memory:
         states = _parts(memory, backbone, [fact for fact, _ in facts], parts)
         loaded = [_held(memory, backbone, state) for state in states]
@@ -384,7 +384,7 @@ def _stored(backbone: Backbone, blobs: FileBlobs, form: str, length: int) -> dic
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
-def _facts(count: int, seed: int = 0) -> list[tuple[str, str]]:
+def facts_of(count: int, seed: int = 0) -> list[tuple[str, str]]:
     """Return sentences and a question about each."""
     chance = random.Random(seed)
     pairs = [(name, thing) for name in _NAMES for thing in _THINGS]
@@ -398,7 +398,7 @@ def _facts(count: int, seed: int = 0) -> list[tuple[str, str]]:
 
 def _context(backbone: Backbone, length: int) -> tuple[list[Cube], Segment]:
     """Return memories that make exactly so many tokens as the first turn of a prompt."""
-    facts = [fact for fact, _ in _facts(len(_NAMES) * len(_THINGS))]
+    facts = [fact for fact, _ in facts_of(len(_NAMES) * len(_THINGS))]
     count, cubes = 1, [_cube(facts[0], 1)]
     while len(segment_of(backbone, [*cubes, _cube(facts[count], count + 1)], instructions=INSTRUCTIONS).ids) <= length:
         cubes.append(_cube(facts[count], count + 1))

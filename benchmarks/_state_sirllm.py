@@ -164,7 +164,7 @@ def _round(backbone: Backbone, draw: Random) -> Round:
 
 
 def _streamed(backbone: Backbone, policy: Any, talk: Round, entries: int) -> dict[str, float]:
-    session = Session(backbone, policy, budget_bytes=entries * backbone.bytes_per_token)
+    session = backbone.session(policy, budget_bytes=entries * backbone.bytes_per_token)
     for turn in talk.turns:
         session.read(turn)
         if session.nbytes > session.budget_bytes:
@@ -184,7 +184,7 @@ def _named(session: Session, talk: Round) -> int:
 
 def _bound(backbone: Backbone, talk: Round, entries: int | None) -> dict[str, float]:
     """Ask with everything, or with nothing, in the cache."""
-    session = Session(backbone, SinkWindow(), budget_bytes=(entries or ENTRIES) * backbone.bytes_per_token)
+    session = backbone.session(SinkWindow(), budget_bytes=(entries or ENTRIES) * backbone.bytes_per_token)
     if entries is not None:
         session.read([token for turn in talk.turns for token in turn])
     session.read(talk.question)
@@ -246,7 +246,7 @@ def _losses(backbone: Backbone, talks: Sequence[Round], long_tokens: int) -> lis
 
 def _loss(backbone: Backbone, policy: Any, ids: Sequence[int], *, last: int) -> float:
     """Return the mean surprise of the last tokens of a text read in pieces of 64, in nats."""
-    session = Session(backbone, policy, budget_bytes=ENTRIES * backbone.bytes_per_token, chunk=64)
+    session = backbone.session(policy, budget_bytes=ENTRIES * backbone.bytes_per_token, chunk=64)
     noted: list[float] = []
     for start in range(0, len(ids), 64):
         size = session.read(ids[start : start + 64])

@@ -1,6 +1,6 @@
-"""Looking ahead before a cut: SpecKV on needles whose question is not known yet, and SpecPC on a tiny trained pair.
+"""Looking ahead before a cut: SpecKV on needles whose question is not known yet.
 
-Source: the small set-ups of Galim et al. 2025, arXiv 2506.08373: self-draft, truncated drafts, a pair from scratch.
+Source: the small set-ups of Galim et al. 2025, arXiv 2506.08373: self-draft and truncated drafts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 import torch
-from _tiny_pair import TinyPair, answers, prompts, train_pair
 from torch import Tensor
 
 from pinyon.measure.planted import reference_filler
@@ -35,13 +34,11 @@ from pinyon.state import (
     truncated,
 )
 
-__all__ = ["Notes", "notes", "run", "run_pair", "run_sparse", "run_weighting"]
+__all__ = ["Notes", "Progress", "answered", "limit_of", "notes", "paired", "run", "run_sparse", "seeded"]
 
 Progress = Callable[[str], None]
 WINDOW = 32
 LOOKAHEAD = 48
-_TIGHTER = ((4, 1 / 6), (4, 1 / 8), (8, 1 / 4), (8, 1 / 6), (16, 1 / 4))
-"""Windows and shares of the prompt that leave less room beside the answer than a window of 4 and a quarter do."""
 _PLACES = (
     "Alder Basalt Cobalt Dorset Ember Fjord Gable Hawk Indigo Jackdaw Kestrel Lagoon Marble Nettle Opal Plover Quartz"
     " Rookery Sable Tundra Umber Viaduct Wharf Yew"
@@ -81,14 +78,20 @@ def notes(backbone: Backbone, count: int, *, facts: int = 4, paragraphs: int = 9
     return [_notes(backbone, facts, paragraphs, Random(f"{seed} notes {number}")) for number in range(count)]
 
 
+def seeded(backbone: Backbone, texts: int, seeds: int) -> list[tuple[int, int, Notes]]:
+    """Return texts of several seeds with their number and seed, the first of each seed first."""
+    drawn = [(seed, notes(backbone, texts, seed=seed)) for seed in range(seeds)]
+    return [(number, seed, found[number]) for number in range(texts) for seed, found in drawn]
+
+
 def run(
     backbone: Backbone,
-    texts: int = 10,
+    texts: int = 5,
     *,
-    draft_texts: int = 3,
+    draft_texts: int = 1,
     sizes: Sequence[int] = (64, 128),
     removed: Sequence[int] = (2, 6, 12),
-    seed: int = 0,
+    seeds: int = 3,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
     """Measure recall of facts that are asked after the cut, by policy and budget, and by the strength of the draft.
@@ -97,31 +100,31 @@ def run(
 
     Args:
         backbone: A small chat model; it is its own draft.
-        texts: Each with four facts.
-        draft_texts: For the truncated drafts, at most `texts`.
+        texts: Of each seed, each with four facts.
+        draft_texts: Of each seed for the truncated drafts, at most `texts`.
         sizes: Entries of each head, above 32.
         removed: Layers that truncated drafts lack.
-        seed: Of the texts.
+        seeds: How many seeds texts are drawn with.
         progress: Called with a line after each text.
     """
     found: dict[tuple[str, int], list[float]] = {}
     drafts: dict[int, list[dict[str, float]]] = {}
     tokens: list[int] = []
-    for number, one in enumerate(notes(backbone, texts, seed=seed)):
+    for number, seed, one in seeded(backbone, texts, seeds):
         full = backbone.cache()
         backbone.prefill(one.ids, full)
         tokens.append(len(one.ids))
-        known = [_answers(backbone, full, one, fact) for fact in range(len(one.values))]
+        known = [answered(backbone, full, one, fact) for fact in range(len(one.values))]
         found.setdefault(("full cache", 0), []).extend(map(float, known))
         ahead = backbone.continuation([], full.clone(), max_tokens=LOOKAHEAD).ids
         for size in sizes:
             for name, cache in _cuts(backbone, full, one, ahead, size, Random(f"{seed} {number}")):
-                right = [float(_answers(backbone, cache, one, fact)) for fact, is_known in enumerate(known) if is_known]
+                right = [float(answered(backbone, cache, one, fact)) for fact, is_known in enumerate(known) if is_known]
                 found.setdefault((name, size), []).extend(right)
         if number < draft_texts:
             for gone in removed:
                 drafts.setdefault(gone, []).append(_weaker(backbone, full, one, ahead, gone, min(sizes), known))
-        progress(f"text {number}: {sum(known)} facts known, lookahead {backbone.decode(ahead)!r}")
+        progress(f"text {number} of seed {seed}: {sum(known)} facts known, lookahead {backbone.decode(ahead)!r}")
     rows: list[dict[str, Any]] = [
         {"policy": name, "entries": size or "all", "facts": len(right), "recall": statistics.mean(right or [0.0])}
         for (name, size), right in found.items()
@@ -131,159 +134,51 @@ def run(
         for gone, parts in drafts.items()
     ]
     least = {name: right for (name, size), right in found.items() if size in (0, min(sizes))}
-    return {"rows": rows, "limits": _limits(rows, least), "prompt_tokens": statistics.mean(tokens), "seed": seed}
-
-
-def run_pair(
-    pair: TinyPair | None = None,
-    *,
-    count: int = 200,
-    size: int = 96,
-    seed: int = 0,
-    progress: Progress = lambda _: None,
-) -> dict[str, Any]:
-    """Measure SpecPC on the tiny trained pair, where draft and target truly differ.
-
-    With a window of 4 and a quarter of the prompt 20 tokens are left for the two that are needed, so what the rows of
-    noise before the question choose does no harm, and weighting them less brings nothing. The tighter settings show it.
-
-    Args:
-        pair: A trained one; None trains it.
-        count: Prompts.
-        size: Tokens of each; a quarter stays.
-        seed: Of the training and of the prompts.
-        progress: Called with a line now and then.
-    """
-    pair = train_pair(seed=seed, progress=progress) if pair is None else pair
-    asked = prompts(count, size=size, seed=seed)
-    ids = [one.ids for one in asked]
-    config = SpecPC(window=4, kernel=3, neighbours=3, skip_layers=1)
-    whole = answers(pair.target, asked, ids)
-    rows: list[dict[str, Any]] = [
-        {"policy": "target, whole prompt", "share": 1.0, "recall": whole},
-        {"policy": "draft, whole prompt", "share": 1.0, "recall": answers(pair.draft, asked, ids)},
-    ]
-    ablations = {
-        "SpecPC": config,
-        "SpecPC, no pooling": replace(config, kernel=1, neighbours=1),
-        "SpecPC, no weighting": replace(config, weighted=False),
-        "SpecPC, no layer skipped": replace(config, skip_layers=0),
-    }
-    for name, chosen in ablations.items():
-        cut = [chosen.cut(pair.draft, one, entries=size // 4).ids for one in ids]
-        rows.append({"policy": name, "share": 0.25, "recall": answers(pair.target, asked, cut)})
-        progress(str(rows[-1]))
-    weighting = []
-    for window, kept in _TIGHTER:
-        for is_weighted in (True, False):
-            chosen = replace(config, window=window, weighted=is_weighted)
-            cut = [chosen.cut(pair.draft, one, entries=int(size * kept)).ids for one in ids]
-            name = f"SpecPC, window {window}{'' if is_weighted else ', no weighting'}"
-            rows.append({"policy": name, "share": kept, "recall": answers(pair.target, asked, cut)})
-            progress(str(rows[-1]))
-        weighting.append(
-            _limit(
-                f"no weighting loses with window {window} and {kept:.4g} of the prompt, points",
-                "< 0",
-                100 * (rows[-1]["recall"] - rows[-2]["recall"]),
-                lambda m: m < 0,
-            )
-        )
-    draw = Random(seed)
-    drawn = [_drawn(one, size // 4, config.window, draw) for one in ids]
-    rows.append({"policy": "random", "share": 0.25, "recall": answers(pair.target, asked, drawn)})
-    by = {row["policy"]: row["recall"] for row in rows}
-    limits = [
-        _limit("SpecPC at 25 % / whole prompt", ">= 0.9", by["SpecPC"] / max(whole, 1e-9), lambda m: m >= 0.9),
-        _limit("random at 25 %", "<= 0.4", by["random"], lambda m: m <= 0.4),
-        *(
-            _limit(f"{name} loses to SpecPC, points", "< 0", 100 * (by[name] - by["SpecPC"]), lambda m: m < 0)
-            for name in list(ablations)[1:]
-        ),
-        *weighting,
-    ]
-    said = {"losses": pair.losses, "seed": seed, "model": "a draft and a target trained here"}
-    return {"rows": rows, "limits": limits, **said}
-
-
-def run_weighting(
-    backbone: Backbone, texts: int = 5, *, seed: int = 0, progress: Progress = lambda _: None
-) -> dict[str, Any]:
-    """Measure what the weighting of rows brings to SpecPC as it is released, where the question ends the prompt.
-
-    Args:
-        backbone: A small chat model; it is its own draft.
-        texts: Each with four facts, each of which is asked.
-        seed: Of the texts.
-        progress: Called with a line after each text.
-    """
-    right: dict[bool, list[bool]] = {True: [], False: []}
-    for number, one in enumerate(notes(backbone, texts, seed=seed)):
-        full = backbone.cache()
-        backbone.prefill(one.ids, full)
-        for fact, (question, value) in enumerate(zip(one.questions, one.values, strict=True)):
-            if not _answers(backbone, full, one, fact):
-                continue
-            prompt = (*one.ids, *question)
-            for is_weighted, answered in right.items():
-                cut = SpecPC(weighted=is_weighted).cut(backbone, prompt, entries=len(prompt) // 4)
-                rows = backbone.forward([*cut.ids, *value[:-1]], logits="all")
-                assert rows is not None
-                answered.append(rows[-len(value) :].argmax(dim=-1).tolist() == list(value))
-        progress(f"text {number}: {sum(right[True])} and {sum(right[False])} of {len(right[True])}")
-    recall = {name: statistics.mean(map(float, answered or [False])) for name, answered in right.items()}
-    names = {True: "SpecPC, a quarter of the prompt", False: "the same, no weighting"}
-    return {
-        "rows": [{"policy": names[name], "facts": len(right[name]), "recall": recall[name]} for name in names],
-        "limits": [
-            _limit("no weighting loses, points", "< 0", 100 * (recall[False] - recall[True]), lambda m: m < 0),
-        ],
-        "seed": seed,
-    }
+    return {"rows": rows, "limits": _limits(rows, least), "prompt_tokens": statistics.mean(tokens), "seeds": seeds}
 
 
 def run_sparse(
     backbone: Backbone,
-    texts: int = 6,
+    texts: int = 3,
     *,
     sizes: Sequence[tuple[int, int]] = ((256, 256), (128, 128), (64, 64), (32, 32)),
     timed: Sequence[tuple[int, int]] = ((2048, 2048), (1024, 1024), (512, 512)),
     tokens: int = 8192,
     entries: int = 128,
-    seed: int = 0,
+    seeds: int = 3,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
     """Measure vertical-slash reading: what stays and is answered with few columns, and time at one long text.
 
     Args:
         backbone: A small chat model; it is its own draft.
-        texts: Each with four facts, whose questions are read after the cut.
+        texts: Of each seed, each with four facts, whose questions are read after the cut.
         sizes: Columns and slash, below what the texts hold.
         timed: Columns and slash for the long text.
         tokens: Of the long text and its draft; 0 leaves it out.
         entries: Of each head.
-        seed: Of the texts.
+        seeds: How many seeds texts are drawn with; the long text is of the first.
         progress: Called with a line now and then.
     """
     found: dict[str, list[dict[str, float]]] = {}
     lengths: list[int] = []
-    for number, one in enumerate(notes(backbone, texts, seed=seed)):
+    for number, seed, one in seeded(backbone, texts, seeds):
         full = backbone.cache()
         backbone.prefill(one.ids, full)
-        known = [_answers(backbone, full, one, fact) for fact in range(len(one.values))]
+        known = [answered(backbone, full, one, fact) for fact in range(len(one.values))]
         ahead = backbone.continuation([], full, max_tokens=LOOKAHEAD).ids
         lengths.append(len(one.ids) + len(ahead))
         dense = _sparsely(backbone, one.ids, ahead, entries, None)
         for pair in (None, *sizes):
             cache = dense if pair is None else _sparsely(backbone, one.ids, ahead, entries, pair)
-            right = [float(_answers(backbone, cache, one, fact)) for fact, is_known in enumerate(known) if is_known]
+            right = [float(answered(backbone, cache, one, fact)) for fact, is_known in enumerate(known) if is_known]
             parts = found.setdefault("dense" if pair is None else f"{pair[0]} + {pair[1]}", [])
             parts.extend({"recall": one_right, "jaccard": _jaccard(dense, cache)} for one_right in right)
-        progress(f"text {number}: {sum(known)} facts known")
+        progress(f"text {number} of seed {seed}: {sum(known)} facts known")
     rows = [{"columns + slash": name, "facts": len(parts), **_mean(parts)} for name, parts in found.items() if parts]
-    speed = _timed(backbone, tokens, timed, entries, seed, progress) if tokens else []
+    speed = _timed(backbone, tokens, timed, entries, progress) if tokens else []
     limits = [
-        _limit(
+        limit_of(
             f"seconds of {row['columns + slash']} / seconds of dense reading, {tokens} tokens",
             "< 1",
             row["seconds / dense"],
@@ -291,7 +186,7 @@ def run_sparse(
         )
         for row in speed[1:]
     ]
-    return {"rows": [*rows, *speed], "limits": limits, "tokens": statistics.mean(lengths), "seed": seed}
+    return {"rows": [*rows, *speed], "limits": limits, "tokens": statistics.mean(lengths), "seeds": seeds}
 
 
 def _sparsely(
@@ -304,10 +199,10 @@ def _sparsely(
 
 
 def _timed(
-    backbone: Backbone, tokens: int, pairs: Sequence[tuple[int, int]], entries: int, seed: int, progress: Progress
+    backbone: Backbone, tokens: int, pairs: Sequence[tuple[int, int]], entries: int, progress: Progress
 ) -> list[dict[str, Any]]:
     """Return processor time of reading one long text, as shares of that of dense reading."""
-    draw, filler = Random(f"{seed} long"), list(reference_filler())
+    draw, filler = Random("0 long"), list(reference_filler())
     text = backbone.encode(" ".join(draw.choice(filler) for _ in range(tokens // 4)))[:tokens]
     ids, ahead = text[:-64], text[-64:]
     rows: list[dict[str, Any]] = []
@@ -359,7 +254,7 @@ def _notes(backbone: Backbone, facts: int, paragraphs: int, draw: Random) -> Not
     )
 
 
-def _answers(backbone: Backbone, cache: StateCache, one: Notes, fact: int) -> bool:
+def answered(backbone: Backbone, cache: StateCache, one: Notes, fact: int) -> bool:
     """Return whether the likeliest tokens after a question are the value."""
     value = one.values[fact]
     rows = backbone.forward([*one.questions[fact], *value[:-1]], cache.clone(), logits="all")
@@ -431,7 +326,7 @@ def _weaker(
         for layer in scores[0]
         for head in range(len(scores[0][layer]))
     ]
-    right = [float(_answers(backbone, caches[1], one, fact)) for fact, is_known in enumerate(known) if is_known]
+    right = [float(answered(backbone, caches[1], one, fact)) for fact, is_known in enumerate(known) if is_known]
     return {
         "jaccard": _jaccard(caches[0], caches[1]),
         "spearman": statistics.mean(agreement),
@@ -456,30 +351,23 @@ def _pooled(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {**_mean(parts), "facts": facts, "recall": right / facts if facts else 0.0}
 
 
-def _drawn(ids: Sequence[int], count: int, window: int, draw: Random) -> list[int]:
-    """Return random tokens of a prompt in their order, its end included."""
-    end = len(ids) - window
-    places = [*sorted(draw.sample(range(end), count - window)), *range(end, len(ids))]
-    return [ids[place] for place in places]
-
-
 def _limits(rows: Sequence[dict[str, Any]], right: dict[str, list[float]]) -> list[dict[str, Any]]:
     """Return the limits; `right` says for the smallest budget which facts each policy answers."""
     ours = "SpecKV, self-draft"
     limits = [
-        _paired("SpecKV - SnapKV at the smallest budget", right[ours], right["SnapKV"], "> 0"),
-        _paired("SnapKV - StreamingLLM", right["SnapKV"], right["StreamingLLM"], "> 0"),
-        _paired("SpecKV, lookahead shuffled loses", right["SpecKV, lookahead shuffled"], right[ours], "< 0"),
-        _paired("SpecKV, no lookahead loses", right["SpecKV, no lookahead"], right[ours], "< 0"),
+        paired("SpecKV - SnapKV at the smallest budget", right[ours], right["SnapKV"], "> 0"),
+        paired("SnapKV - StreamingLLM", right["SnapKV"], right["StreamingLLM"], "> 0"),
+        paired("SpecKV, lookahead shuffled loses", right["SpecKV, lookahead shuffled"], right[ours], "< 0"),
+        paired("SpecKV, no lookahead loses", right["SpecKV, no lookahead"], right[ours], "< 0"),
     ]
     overlap = [1.0, *(row["jaccard"] for row in rows if "jaccard" in row)]
     if len(overlap) > 2:
         falls = overlap == sorted(overlap, reverse=True)
-        limits.append(_limit("Jaccard falls with the layers removed", "falling", overlap, lambda _: falls))
+        limits.append(limit_of("Jaccard falls with the layers removed", "falling", overlap, lambda _: falls))
         weak = [row for row in rows if row.get("jaccard", 0) > 0.3]
         same = right["StreamingLLM"][: int(weak[0]["facts"])] if weak else []  # of the texts that the drafts have read
         limits.append(
-            _limit(
+            limit_of(
                 "recall of drafts with Jaccard above 0.3 - StreamingLLM on the same facts, points",
                 "> 0",
                 100 * (min(row["recall"] for row in weak) - statistics.mean(same)) if same else None,
@@ -489,12 +377,12 @@ def _limits(rows: Sequence[dict[str, Any]], right: dict[str, list[float]]) -> li
     return limits
 
 
-def _paired(what: str, ours: Sequence[float], theirs: Sequence[float], limit: str) -> dict[str, Any]:
+def paired(what: str, ours: Sequence[float], theirs: Sequence[float], limit: str) -> dict[str, Any]:
     """Return a limit on the difference of two policies on the same facts, with its interval."""
     gain = difference(ours, theirs)
     spread = f"points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    return _limit(f"{what}, {spread}", limit, 100 * gain.value, lambda m: m > 0 if limit == "> 0" else m < 0)
+    return limit_of(f"{what}, {spread}", limit, 100 * gain.value, lambda m: m > 0 if limit == "> 0" else m < 0)
 
 
-def _limit(what: str, limit: str, measured: Any, holds: Callable[[Any], bool]) -> dict[str, Any]:
+def limit_of(what: str, limit: str, measured: Any, holds: Callable[[Any], bool]) -> dict[str, Any]:
     return {"what": what, "limit": limit, "measured": measured, "holds": bool(holds(measured))}

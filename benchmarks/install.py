@@ -94,7 +94,8 @@ def _demo(clone: Path, environment: Mapping[str, str]) -> tuple[float, float]:
 def _searches(pinyon: Path, path: Path, environment: Mapping[str, str]) -> list[float]:
     """Return the seconds of some searches of the command line over the reference of Python, one process each."""
     told = "from pydoc_data.topics import topics; print('\\n\\n'.join(topics.values()))"
-    text = subprocess.run([str(pinyon.parent / "python"), "-c", told], capture_output=True, text=True, check=True).stdout
+    python = str(pinyon.parent / "python")
+    text = subprocess.run([python, "-c", told], capture_output=True, text=True, check=True).stdout
     source = path.with_suffix(".txt")
     source.write_text(text, encoding="utf-8")
     subprocess.run(

@@ -30,13 +30,18 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     # name: module beside this file, its function, and what it shows
     "prefix": ("_state_prefix", "run", "exact reuse of what was read, fusing, storage"),
+    "ask-several": ("_state_ask", "run", "answers that read on from several states at once"),
     "faults": ("_state_faults", "run", "processes killed while they save states"),
     "policy-cost": ("_state_cost", "run", "what the machinery of policies costs in prefill"),
     "sirllm": ("_state_sirllm", "run", "an endless chat at constant bytes: what it still knows"),
     "spec": ("_state_spec", "run", "lookahead by a draft: caches and prompts cut before the question is known"),
-    "spec-pair": ("_state_spec", "run_pair", "the same with a draft and a target of unlike size, trained here"),
+    "spec-pair": (
+        "_state_spec_prompt",
+        "run_pair",
+        "prompts cut by drafts of another size than their targets, trained here",
+    ),
     "spec-sparse": ("_state_spec", "run_sparse", "long prompts read sparsely: what stays, and time"),
-    "spec-weighting": ("_state_spec", "run_weighting", "what weighting brings to SpecPC as released"),
+    "spec-weighting": ("_state_spec_prompt", "run_weighting", "what each part brings to SpecPC as released"),
     "heads": ("_state_heads", "run", "retrieval heads: found, checked by silencing them, used"),
     "jrt": ("_state_jrt", "run", "the context read twice"),
     "kvpress": ("_state_rivals", "run", "beside kvpress, at equal true bytes"),
@@ -50,7 +55,7 @@ SAMPLES = {
 def main() -> int:
     options = _parse()
     out: Path = options.json or RESULTS / ("state-small.json" if options.small else "state.json")
-    kept: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["parts"] if out.exists() else {}
+    kept = _kept(out)
     parts: dict[str, Any] = {}
     backbone = None
     for name in options.only:
@@ -60,8 +65,7 @@ def main() -> int:
         if backbone is None:
             backbone = _backbone(options.model, options.threads)
         parts[name] = _measured(name, backbone, options)
-        kept[name] = parts[name]
-        _save(out, kept)
+        _save(out, name, parts[name])
     machine, versions = surroundings()
     print(f"{machine}; {', '.join(f'{name} {version}' for name, version in versions.items())}")
     print(f"command: {_command()}")
@@ -163,8 +167,16 @@ def _say(text: object, *_: object) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def _save(out: Path, parts: Mapping[str, Any]) -> None:
+def _kept(out: Path) -> dict[str, Any]:
+    """Return the parts that were measured before."""
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["parts"] if out.exists() else {}
+    return found
+
+
+def _save(out: Path, name: str, part: Mapping[str, Any]) -> None:
+    """Keep a part beside those that are there now: others may be measured at the same time."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    parts = {**_kept(out), name: part}
     with whole_file(out) as file:
         file.write(json.dumps({"parts": parts}, indent=1).encode() + b"\n")
 

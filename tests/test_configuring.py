@@ -80,6 +80,18 @@ def test_turning_the_audit_down_is_written_at_every_level() -> None:
         assert (entry.line.action, entry.line.detail["audit"]) == ("configure", "denials")
 
 
+def test_an_open_memory_follows_the_level_of_the_audit_that_another_one_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    with Memory.open(path) as server, Memory.open(path) as other:
+        server.search("bees")
+        other.configure(audit="all")
+        server.search("bees")
+        run(path, "configure", "--audit", "denials")
+        server.search("bees")
+        assert [entry.line.action for entry in server.audit()] == ["configure", "search", "configure"]
+        assert server.configuration().audit == "denials"
+
+
 def test_administrators_alone_configure_once_there_is_one() -> None:
     with Memory.open(":memory:") as memory:
         memory.rights.role("admin", add=["user:root"])

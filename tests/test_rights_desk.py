@@ -80,6 +80,23 @@ def test_purposes_bind_the_owner_too(memory: Memory) -> None:
     assert len(ann.at(purpose="care").list().cubes) == 1
 
 
+def test_tasks_bind_the_owner_too(memory: Memory) -> None:
+    ann = memory.at(user="ann")
+    cube = ann.add("Room 4: insulin", rights=Rights(tasks=("rounds",))).cubes[0]
+    assert not ann.search("insulin").hits
+    assert not ann.at(task="billing").search("insulin").hits
+    assert len(ann.search("insulin", task="rounds").hits) == 1
+    assert memory.at(user="ann", task="rounds").rights.decide(cube.id, user="ann", task=None).rule == "task"
+    made = ann.at(task="rounds").add("Plan: insulin", derived_from=[cube.id]).cubes[0]
+    assert made.header.rights.tasks == ("rounds",)
+    ann.at(task="rounds").rights.revoke(cube.id, tasks=["rounds"])
+    assert texts(ann) == ["Room 4: insulin"]
+    memory.rights.grant(tasks=["rounds"], space="ward")
+    with pytest.raises(Denied) as caught:
+        memory.add("x", user="ann", space="ward")
+    assert caught.value.rule == "task"
+
+
 def test_times_open_and_close(memory: Memory) -> None:
     clock = FixedClock("2024-05-01T08:59")
     day = Memory.open(":memory:", clock=clock, user="ann")
@@ -306,3 +323,38 @@ def test_whose_rights_to_a_memory_were_changed_is_told(memory: Memory) -> None:
     memory.rights.grant(cube.id, read=["user:bob"], user="ann")
     (change,) = memory.rule_changes()
     assert (change.cube, change.actor.user) == (cube.id, "ann")
+
+
+def test_who_leaves_a_group_loses_what_it_made_of_what_the_group_reads(memory: Memory) -> None:
+    memory.rights.group("care", add=["user:ann", "user:bob"])
+    memory.rights.grant(read=["group:care"], write=["group:care"], reach=["group:care"], space="ward")
+    ward = memory.at(space="ward")
+    note = ward.add("Room 4 takes insulin at noon.", user="ann").cubes[0]
+    bob = ward.at(user="bob")
+    own = bob.add("Handover: insulin at noon.", derived_from=[note.id]).cubes[0]
+    mine = bob.add("Order coffee.").cubes[0]
+    plain = bob.search("coffee")
+    memory.rights.group("care", remove=["user:bob"])
+    assert texts(bob) == ["Order coffee."]
+    assert [hit.cube.id for hit in bob.search("insulin noon coffee").hits] == [mine.id]
+    assert bob.search("coffee").hits[0].cube.id == plain.hits[0].cube.id
+    with pytest.raises(NotFound):
+        bob.get(own.id)
+    memory.rights.group("care", add=["user:bob"])
+    assert bob.get(own.id).text == "Handover: insulin at noon."
+    assert own.id in [hit.cube.id for hit in bob.search("insulin noon coffee").hits]
+    memory.rights.revoke(
+        reach=["group:care"], space="ward"
+    )  # whoever asks is the same, the rules of its source are not
+    assert [hit.cube.id for hit in bob.search("insulin noon coffee").hits] == [mine.id]
+    memory.rights.grant(reach=["group:care"], space="ward")
+    assert own.id in [hit.cube.id for hit in bob.search("insulin noon coffee").hits]
+    memory.rights.grant(deny=["user:bob"], space="ward")
+    assert texts(bob) == []
+
+
+def test_rules_of_old_products_are_bound_by_hand(memory: Memory) -> None:
+    assert memory.rights.bind() == 0
+    memory.rights.role("admin", add=["user:root"])
+    with pytest.raises(Denied, match="every tenant"):
+        memory.rights.bind(user="ann")

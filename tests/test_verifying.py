@@ -8,10 +8,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pinyon import Memory
 from pinyon.core.cube import Draft
 from pinyon.core.header import Header, Lineage, Parent
 from pinyon.core.payload import State, Text
@@ -20,6 +23,7 @@ from pinyon.core.where import View
 from pinyon.errors import BadInput, NotFound, StoreError
 from pinyon.index import Analyzer, IndexConfig
 from pinyon.searching import Finder
+from pinyon.serve.cli import main
 from pinyon.store import Engine, MemoryEngine, SqliteEngine, Store, export_all
 from pinyon.store.side import AuditLine
 from pinyon.testing import HashEmbedder
@@ -292,3 +296,49 @@ def test_problems_are_told_to_machines(store: Store, path: Path) -> None:
     assert said["sound"] is False
     assert [p["severity"] for p in said["problems"]] == ["damage", "derived"]  # type: ignore[union-attr,index,call-overload]
     assert said["problems"][1]["repair"] == "derive_columns"  # type: ignore[index,call-overload]
+
+
+def cut(path: Path, after: int) -> None:
+    """Take the end off a journal with everything that it tells of, as somebody would who can write the file."""
+    for table in ("events", "cubes", "facets", "parents", "vectors", "versions"):
+        changed(path, f"DELETE FROM {table} WHERE {'seq' if table == 'events' else 'row'} > {after}")
+
+
+def test_an_end_that_was_cut_off_with_its_rows_shows_beside_a_head_kept_elsewhere(path: Path) -> None:
+    with Memory.open(path) as memory:
+        for number in range(5):
+            memory.add(f"note {number}")
+        early = memory.verify().head
+        memory.add("The contract was signed on Friday.")
+        late = memory.verify(heads=[early]).head
+        assert memory.verify(heads=[early, late]).is_sound
+    assert late.startswith("6:")
+    cut(path, 5)
+    with Memory.open(path) as memory:
+        assert memory.verify().is_sound  # what is left follows: only a witness elsewhere knows
+        assert memory.verify(heads=[early]).is_sound
+        (problem,) = memory.verify(heads=[early, late]).problems
+        assert (problem.severity, problem.subject, problem.entry) == ("damage", "journal", 6)
+        assert "cut off" in problem.message
+        memory.add("The contract was signed on Monday.")
+        (problem,) = memory.verify(heads=[late]).problems
+        assert "written anew" in problem.message
+    shown = CliRunner().invoke(main, ["-p", str(path), "verify", "--head", late])
+    assert shown.exit_code == 1
+    assert "written anew" in shown.stderr + shown.stdout
+    assert CliRunner().invoke(main, ["-p", str(path), "verify", "--head", early]).exit_code == 0
+
+
+@pytest.mark.parametrize("head", ["", "6", "6:abc", "six:" + "0" * 64, "-1:" + "0" * 64, "1:" + "g" * 64])
+def test_what_is_no_head_is_refused(store: Store, head: str) -> None:
+    with pytest.raises(BadInput, match="no head of a journal"):
+        verify(store, heads=[head])
+
+
+def test_every_head_that_a_journal_had_is_held_by_it_and_no_other(store: Store) -> None:
+    events = list(store.journal())
+    heads = [f"{e.seq}:{e.chain}" for e in events]
+    assert verify(store, heads=[f"0:{'0' * 64}", *heads]).is_sound
+    assert verify(store).head == heads[-1]
+    for one, two in pairwise(events):
+        assert not verify(store, heads=[f"{one.seq}:{two.chain}"]).is_sound

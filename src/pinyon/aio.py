@@ -122,15 +122,18 @@ class AsyncRights(_Inner[RightsDesk]):
         inner: The desk.
     """
 
+    bind = _Verb(RightsDesk.bind)
     clear = _Verb(RightsDesk.clear)
     close_others = _Verb(RightsDesk.close_others)
     decide = _Verb(RightsDesk.decide)
     grant = _Verb(RightsDesk.grant)
     group = _Verb(RightsDesk.group)
+    limit = _Verb(RightsDesk.limit)
     open_space = _Verb(RightsDesk.open_space)
     policy = _Verb(RightsDesk.policy)
     redact = _Verb(RightsDesk.redact)
     redaction = _Verb(RightsDesk.redaction)
+    report = _Verb(RightsDesk.report)
     revoke = _Verb(RightsDesk.revoke)
     role = _Verb(RightsDesk.role)
 
@@ -223,6 +226,8 @@ class AsyncMemory(_Inner[Memory]):
     merge_branch = _Verb(Memory.merge_branch)
     own_key = _Verb(Memory.own_key)
     pin = _Verb(Memory.pin)
+    pipeline = _Verb(Memory.pipeline)
+    pipeline_runs = _Verb(Memory.pipeline_runs)
     plan_forget = _Verb(Memory.plan_forget)
     purge = _Verb(Memory.purge)
     recall = _Verb(Memory.recall)

@@ -54,7 +54,8 @@ class Configuring(Erasing):
     ) -> Configuration:
         """Change what holds for the whole memory, and return it; the change is written to the audit.
 
-        Other processes that have the memory open see another lifecycle at once, the rest when they open it again.
+        Other processes that have the memory open see another lifecycle and another level of the audit at once, another
+        way to look for contradictions when they open it again.
 
         Args:
             audit: As `Memory.open` takes it; None leaves it.
@@ -72,7 +73,7 @@ class Configuring(Erasing):
         engine, detail = root.store.engine, dict[str, "Json"]()
         if audit is not None:
             kept(engine, _AUDIT, level)
-            detail["audit"], root.auditor.level = level, level
+            detail["audit"] = level
         if conflicts is not None:
             kept(engine, _CONFLICTS, mode)
             detail["conflicts"], root.conflicts = mode, mode

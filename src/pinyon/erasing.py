@@ -10,7 +10,7 @@ from . import govern
 from .core.access import Access
 from .core.where import EVERY_STATE, LIVE_STATES, View, Where
 from .errors import BadInput, Conflict, Denied
-from .parts import Caller, Who, note_shredded
+from .parts import Caller, Who
 from .reading import Filters, where_of
 from .results import Forgotten
 from .writing import Writing
@@ -219,6 +219,8 @@ class Erasing(Writing):
             )
         with caller.audited("own_key"):
             rooms.add(caller.space)
+            from .rooms import note_shredded
+
             note_shredded(caller.parts.root_engine, caller.space, is_shredded=False)
 
     def shred(self, **who: Unpack[Who]) -> Shredded:
@@ -240,6 +242,8 @@ class Erasing(Writing):
         with caller.audited("shred"):
             parts.desk.drop_store(parts.store.engine.identity)
             done = rooms.shred(caller.space)
+            from .rooms import note_shredded
+
             note_shredded(parts.root_engine, caller.space, is_shredded=True)
             return done
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -17,18 +17,21 @@ from .core.access import Access
 from .core.clock import SystemClock
 from .core.cube import Cube, Draft, check_metadata
 from .core.experience import Experience
+from .core.payload import Json
 from .core.scope import DEFAULT_SPACE, Scope
 from .core.where import EVERY_STATE, LIVE_STATES
-from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource
+from .errors import BadInput, Damaged, Denied, PinyonError, TooNew, UnreadableSource, WrongKey
 from .govern.rights import check_keeper
+from .licences import leaves_freely, note
 from .memory import Filters, Memory, Who, engine_at, where_of
 from .results import Imported, SourceResult
-from .sources import Limits, Skipped, find, read_bytes, watch
+from .sources import Limits, Skipped, find, look, watch
 from .store import (
     ArchiveLimits,
     Extras,
     Manifest,
     Rescope,
+    Seal,
     SourceMark,
     Taken,
     export_all,
@@ -68,12 +71,14 @@ class Importer:
         limits: Bounds on what a source may unpack to.
         rescope: Into which spaces the memories of archives go and whose they become; with it nothing but archives is
             read.
+        seal_key: Archives must bear the seal of this key; with it nothing but archives is read.
     """
 
     tags: tuple[str, ...] = ()
     metadata: dict[str, object] | None = None
     limits: Limits = Limits()
     rescope: Rescope | None = None
+    seal_key: bytes | None = field(default=None, repr=False)
 
     def dress(self, experience: Experience) -> Experience:
         """Return an experience with these labels added."""
@@ -129,7 +134,7 @@ def _import_file(memory: Memory, path: Path, importer: Importer, who: Who) -> So
         return _import_bytes(memory, data, name, importer, who)
     try:
         return _import_archive(memory, path, importer, who)
-    except (BadInput, Damaged, TooNew, Denied) as error:
+    except (BadInput, Damaged, TooNew, WrongKey, Denied) as error:
         return SourceResult(name, "skipped", reason=_sentence(error))
 
 
@@ -159,19 +164,22 @@ def import_stream(
 def _import_bytes(memory: Memory, data: bytes, name: str, importer: Importer, who: Who) -> SourceResult:
     if importer.rescope is not None:
         return SourceResult(name, "skipped", reason="is no archive, and only archives are given another space or owner")
+    if importer.seal_key is not None:
+        return SourceResult(name, "skipped", reason="is no archive, and only archives bear a seal")
     digest = hashlib.sha256(data + repr((importer.tags, importer.metadata)).encode()).hexdigest()
     known = memory.source(name, digest, **who)
     if known is not None and known.digest == digest:
         same = "" if known.key == name else f"the same content as {known.key}"
         return SourceResult(name, "unchanged", reason=same)
     try:
-        experiences = [importer.dress(experience) for experience in read_bytes(data, name, limits=importer.limits)]
+        found = look(data, name, limits=importer.limits)
+        experiences = [importer.dress(experience) for experience in found.experiences]
         added = memory.add_source(experiences, SourceMark(name, digest, len(experiences)), **who)
     except UnreadableSource as error:
         return SourceResult(name, "skipped", reason=_sentence(error).removeprefix(f"{name!r} "))
     except BadInput as error:
         return SourceResult(name, "skipped", reason=error.message)
-    return SourceResult(name, "added", cubes=added.created + added.updated)
+    return SourceResult(name, "added", cubes=added.created + added.updated, format=found.format)
 
 
 def _spelled(name: str) -> str:
@@ -184,7 +192,7 @@ def _sentence(error: PinyonError) -> str:
 
 
 def _import_archive(memory: Memory, path: Path, importer: Importer, who: Who) -> SourceResult:
-    taken = import_archive(memory, path, rescope=importer.rescope, **who)
+    taken = import_archive(memory, path, rescope=importer.rescope, seal_key=importer.seal_key, **who)
     return SourceResult(str(path.resolve()), "added" if taken.created else "unchanged", cubes=taken.created)
 
 
@@ -196,6 +204,7 @@ def import_archive(
     with_rules: Callable[[Mapping[str, str]], object] | None = None,
     limits: ArchiveLimits | None = None,
     progress: Steps | None = None,
+    seal_key: bytes | None = None,
     **who: Unpack[Who],
 ) -> Taken:
     """Take in the memories of an archive; everything is checked before anything is written.
@@ -210,10 +219,12 @@ def import_archive(
             apply them if that is allowed; None applies nothing.
         limits: What the archive may ask of the machine.
         progress: Told of cubes as they are done.
+        seal_key: The archive must bear the seal of this key; None asks for none.
         who: Who imports.
 
     Raises:
         Damaged: It is cut off or was changed; the message names the part.
+        WrongKey: It was sealed with another key.
         TooNew: A later version of pinyon wrote it.
         BadInput: It holds what no archive holds, or what a rule of redaction blocks, or unpacks beyond the limits.
         Denied: The caller may not write a space of it.
@@ -228,6 +239,7 @@ def import_archive(
         progress=progress,
         with_rules=with_rules,
         redact=_redacting(memory, who),
+        seal_key=seal_key,
     )
     memory.adopt((), **who)  # tells the index's background work
     return taken
@@ -288,9 +300,12 @@ def export(
     where: Filters = None,
     redact: Callable[[Cube], Cube | None] | None = None,
     progress: Steps | None = None,
+    seal: Seal | None = None,
     **who: Unpack[Who],
 ) -> int:
     """Write everything that the caller may see into an archive; return the number of cubes.
+
+    What was subscribed to under a licence that counts reads stays out, for nobody would count them elsewhere.
 
     Args:
         memory: Where from.
@@ -299,6 +314,8 @@ def export(
         redact: Given each version of each cube; returns it with another payload or header, as it is, or None to leave
             the cube out.
         progress: Told of cubes as they are done.
+        seal: How the archive is sealed, and for whom; None leaves it without. What is written for somebody is noted
+            in the audit.
         who: Who asks.
 
     Raises:
@@ -311,17 +328,27 @@ def export(
         wanted = replace(wanted, states=EVERY_STATE)
     said = export_cubes(
         memory.store.engine,
-        memory.iterate(where=wanted, **who),
+        filter(leaves_freely(memory.caller.parts.root_engine), memory.iterate(where=wanted, **who)),
         path,
         created=_now(memory),
         redact=redact,
         progress=progress,
+        seal=seal,
     )
+    if said.seal is not None and said.seal.recipient:
+        caller = memory.at(**who).caller
+        detail: dict[str, Json] = {"for": said.seal.recipient, "mark": said.seal.mark, "cubes": said.cubes}
+        note(caller, "export", "seal", caller.space, detail)
     return said.cubes
 
 
 def export_everything(
-    memory: Memory, path: Path, *, extras: Extras | None = None, progress: Steps | None = None
+    memory: Memory,
+    path: Path,
+    *,
+    extras: Extras | None = None,
+    progress: Steps | None = None,
+    seal: Seal | None = None,
 ) -> Manifest:
     """Write the whole store with its journal and its rules into an archive that `restore` reads.
 
@@ -333,18 +360,27 @@ def export_everything(
         path: The archive; an existing one is replaced when the new one is whole.
         extras: What it holds beside that.
         progress: Told of entries of the journal as they are done.
+        seal: How the archive is sealed; it cannot be written for somebody.
 
     Raises:
-        BadInput: Something other than an archive lies there, perhaps the memory itself.
+        BadInput: Something other than an archive lies there, perhaps the memory itself; or the seal names somebody.
         StoreError: It cannot be written.
         Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
     """
     memory.caller.check_keeper("export")
     _check_target(path)
-    return export_all(memory.store.engine, path, created=_now(memory), extras=extras, progress=progress)
+    engine = memory.store.engine
+    return export_all(engine, path, created=_now(memory), extras=extras, progress=progress, seal=seal)
 
 
-def restore(memory: Memory, path: Path, *, limits: ArchiveLimits | None = None, progress: Steps | None = None) -> int:
+def restore(
+    memory: Memory,
+    path: Path,
+    *,
+    limits: ArchiveLimits | None = None,
+    progress: Steps | None = None,
+    seal_key: bytes | None = None,
+) -> int:
     """Replay an archive of everything, so that the store becomes the one it was written from; return the entries.
 
     For whoever runs the store: nobody's rights are asked. The store must be empty, or stand where the archive's
@@ -355,15 +391,17 @@ def restore(memory: Memory, path: Path, *, limits: ArchiveLimits | None = None, 
         path: The archive.
         limits: What it may ask of the machine.
         progress: Told of entries of the journal as they are done.
+        seal_key: The archive must bear the seal of this key; None asks for none.
 
     Raises:
         Damaged: It is cut off or was changed; the message names the part.
+        WrongKey: It was sealed with another key.
         BadInput: It holds some memories only.
         Conflict: The store has a history of its own.
         Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
     """
     memory.caller.check_keeper("import")
-    done = restore_archive(memory.store.engine, path, limits=limits, progress=progress)
+    done = restore_archive(memory.store.engine, path, limits=limits, progress=progress, seal_key=seal_key)
     memory.adopt(())  # tells the index's background work
     return done
 

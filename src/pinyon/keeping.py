@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 from . import govern, schedule
 from .configuring import Configuring, life_kept
@@ -20,6 +20,7 @@ from .govern.rights import joined_rights
 from .parts import Parts, Who
 
 if TYPE_CHECKING:
+    from .memory import Memory
     from .schedule import Lifecycle, Queue, Swept, Task, Work
     from .store.side import AuditEntry
 
@@ -309,7 +310,7 @@ class Keeping(Configuring):
         """Do the jobs that are due, and return how many were done.
 
         Args:
-            functions: What does the jobs of each kind, beside ``sweep`` and ``embed``.
+            functions: What does the jobs of each kind, beside ``sweep``, ``embed`` and ``dump``.
             sweep_every: Let a sweep recur so often, from now on.
             stop: Go on until it is set; None ends when nothing is due.
         """
@@ -330,4 +331,10 @@ class Keeping(Configuring):
         def embed(task: Task) -> dict[str, Json]:
             return {"embedded": self._caller.parts.finder.catch_up(lambda _: task.renew())}
 
-        return {"sweep": sweep, "embed": embed}
+        def dump(task: Task) -> dict[str, Json]:
+            from .dumping import dump
+
+            done = dump(cast("Memory", self), task.arguments)
+            return {"path": None if done.path is None else done.path.name, "cubes": done.cubes}
+
+        return {"sweep": sweep, "embed": embed, "dump": dump}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from .govern.receipts import Receipt
     from .models import Generator
     from .models.backbone import Backbone
+    from .pipelining import PipelineNote, PipelineRun, StepRun
     from .rights_desk import RightsDesk
-    from .schedule import LifecycleConfig, Spreading
+    from .schedule import LifecycleConfig, Pipeline, Spreading
     from .store import Engine, Keys, Room, UserKey
     from .store.sqlite import Durability
     from .verifying import Problem, Progress, Verified
@@ -236,7 +237,12 @@ class Memory(Attaching, Following, Talking):
         return [*found, trouble] if trouble else found
 
     def verify(
-        self, *, archives: Sequence[Path] = (), receipts: Sequence[Receipt] = (), progress: Progress | None = None
+        self,
+        *,
+        archives: Sequence[Path] = (),
+        receipts: Sequence[Receipt] = (),
+        heads: Sequence[str] = (),
+        progress: Progress | None = None,
     ) -> Verified:
         """Look at everything, change nothing, and say what is wrong and how bad it is.
 
@@ -245,6 +251,7 @@ class Memory(Attaching, Following, Talking):
         Args:
             archives: Archives to look at, too.
             receipts: Receipts of forgetting to look at, too.
+            heads: `Verified.head` of earlier times, kept elsewhere: the journal must still hold each.
             progress: Told what is looked at, how much is done, and how much there is.
         """
         from .verifying import verify
@@ -255,6 +262,7 @@ class Memory(Attaching, Following, Talking):
             finder=parts.finder,
             archives=archives,
             receipts=receipts,
+            heads=heads,
             now=self._caller.now(),
             progress=progress,
         )
@@ -272,6 +280,55 @@ class Memory(Attaching, Following, Talking):
 
         parts = self._caller.check_now()
         return repair(problem, store=parts.store, finder=parts.finder)
+
+    # --- several verbs as one ----------------------------------------------------------------------------------
+
+    def pipeline(
+        self,
+        what: Pipeline | str | Path,
+        *,
+        values: Mapping[str, object] | None = None,
+        dry_run: bool = False,
+        progress: Callable[[StepRun], object] | None = None,
+        **who: Unpack[Who],
+    ) -> PipelineRun:
+        """Run several verbs as one: all of them, or nothing. Others wait with their writing until it is over.
+
+        Args:
+            what: A `pinyon.schedule.Pipeline`, the name of one that comes with pinyon, or a file ending in ``.toml``.
+            values: What it is to work with, by name.
+            dry_run: Only say what would happen. A model that a step asks is asked all the same.
+            progress: Told of each step when it is over.
+            who: Who runs it; each step needs its rights.
+
+        Raises:
+            BadInput: It is no pipeline, or a value is missing or cannot be used.
+            NotFound: There is none of this name.
+            PipelineFailed: A step failed; nothing of the run is left.
+
+        Example:
+            >>> memory = Memory.open(":memory:", user="ann")
+            >>> len(memory.add("Ann keeps bees.", tags=["bees"]).cubes)
+            1
+            >>> memory.pipeline("transfer", values={"to": "farm", "tag": "bees"}).status
+            'done'
+        """
+        from .pipelining import run
+        from .schedule.pipeline import pipeline_of
+
+        caller = self._writer(who)
+        return run(pipeline_of(what), caller, Memory, values=values or {}, dry_run=dry_run, progress=progress)
+
+    def pipeline_runs(self, *, limit: int = 20, **who: Unpack[Who]) -> Sequence[PipelineNote]:
+        """Return the latest runs of pipelines with their inputs, the latest first, as far as the caller may see them.
+
+        Args:
+            limit: How many, at most 200, which are kept.
+            who: Who looks.
+        """
+        from .pipelining import notes
+
+        return notes(self._for(who), limit)
 
     def _share(self, id: str, change: Callable[[Cube], Cube], caller: Caller) -> Cube:
         caller.check_now()
@@ -313,6 +370,12 @@ def _encrypted(file: Path, key: UserKey | Keys, durability: Durability, make: Ca
     return parts
 
 
+def _auditor(engine: Engine, clock: Clock, level: AuditLevel) -> Auditor:
+    """Return what writes the audit of a store, at the level that was last kept by any process."""
+    key = secret_of(engine, "audit")
+    return Auditor(engine.audit, clock, key=key, level=level, kept=lambda: engine.setting("audit_level"))
+
+
 def _assembled(
     engine: Engine,
     folder: Path | None,
@@ -339,16 +402,14 @@ def _assembled(
     keep_life(engine, lifecycle)
     mode = conflict_mode(kept(engine, "conflicts", None if conflicts is None else conflict_mode(conflicts)))
     level = level_of(kept(engine, "audit_level", None if audit is None else level_of(audit)))
-    auditor = (
-        Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level) if root is None else root.auditor
-    )
+    auditor = root.auditor if root is not None else _auditor(engine, clock, level)
     return Parts(
         Store(engine),
         finder,
         tokens or (chosen.counter if isinstance(chosen, StaticEmbedder) else StaticTokenCounter()),
         clock,
         folder,
-        auditor or Auditor(engine.audit, clock, key=secret_of(engine, "audit"), level=level),
+        auditor,
         Heat(engine.usage, clock),
         conflicts=mode if root is None else root.conflicts,
         root=root,

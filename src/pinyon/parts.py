@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from .core.access import Access, Action
+from .core.access import Access, Action, Call
 from .core.clock import Clock, Instant, instant
 from .core.cube import Cube, Draft
 from .core.payload import Json
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .store import Engine, Store
 
 __all__ = [
+    "LICENCES",
     "REDACTION",
     "AuditLevel",
     "Caller",
@@ -43,10 +44,8 @@ __all__ = [
     "Handle",
     "Parts",
     "Who",
-    "note_shredded",
     "redaction_of",
     "secret_of",
-    "shredded_spaces",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -58,7 +57,8 @@ ConflictMode = Literal["off", "explicit", "rules"]
 """Whose contradictions are looked for: nobody's; of memories whose metadata say ``subject`` and ``attribute``; also of
 what people say of themselves and of each other, read by rules."""
 
-_SHREDDED = "shredded spaces"
+LICENCES = "licences"
+"""Setting of the whole memory that says how often what was subscribed to may be read, and was; see `licences`."""
 REDACTION = "redaction"
 """Setting of the store that holds the rules of redaction of the whole memory as JSON; see `redaction_of`."""
 
@@ -72,6 +72,7 @@ class Who(TypedDict, total=False):
     session: str | None
     space: str
     purpose: str | None
+    task: str | None
     as_of: Instant | None
 
 
@@ -242,6 +243,7 @@ class Caller:
         scope: Who.
         space: Where.
         purpose: What for, or None.
+        task: At which task, or None.
         at: Number of the journal's entry as of which the memory is looked at; None for now.
         moment: The moment that it was asked by.
     """
@@ -250,8 +252,10 @@ class Caller:
     scope: Scope = Scope()
     space: str = DEFAULT_SPACE
     purpose: str | None = None
+    task: str | None = None
     at: int | None = None
     moment: datetime | None = None
+    call: Call | None = None
 
     def narrowed(self, who: Who) -> Caller:
         """Return the same caller with some of it named otherwise."""
@@ -261,7 +265,7 @@ class Caller:
         if strange:
             raise TypeError(f"unexpected argument {strange[0]!r}")
         space = check_name(who.get("space") or self.space, "space")
-        purpose = who.get("purpose", self.purpose)
+        purpose, task = who.get("purpose", self.purpose), who.get("task", self.task)
         named = {name: value for name, value in who.items() if name in _SCOPE}
         scope = replace(self.scope, **named) if named else self.scope  # type: ignore[arg-type]  # names of Who
         parts = self.parts.of_space(space) if "space" in who else self.parts
@@ -272,7 +276,7 @@ class Caller:
         if "as_of" in who or parts is not self.parts:
             self.check_open()
             at = None if moment is None else parts.store.engine.seq_at(moment)
-        return replace(self, parts=parts, scope=scope, space=space, purpose=purpose, at=at, moment=moment)
+        return replace(self, parts=parts, scope=scope, space=space, purpose=purpose, task=task, at=at, moment=moment)
 
     def check_open(self) -> Parts:
         """Return the parts of a memory that is open.
@@ -300,7 +304,7 @@ class Caller:
         Raises:
             Conflict: It was, and the space has got no other key.
         """
-        if self.parts.rooms is not None and self.space in shredded_spaces(self.parts.store.engine):
+        if self.parts.rooms is not None and self.parts.rooms.was_shredded(self.space, self.parts.store.engine):
             raise Conflict(
                 f"the space {self.space!r} was shredded and has no key of its own any more",
                 hint="`pinyon own-key` gives it another one; or write into another space",
@@ -315,7 +319,7 @@ class Caller:
         Raises:
             Denied: There is one, and the caller is none.
         """
-        access = self.access()
+        access = self.held()
         if has_admin(access.policy) and not access.is_named((ADMIN,)):
             with self.audited(action):
                 raise Denied("this is for administrators alone", hint="ask a holder of role:admin", rule="admin")
@@ -323,7 +327,7 @@ class Caller:
     @property
     def is_admin(self) -> bool:
         """Whether the caller's tenant has administrators, and it is one."""
-        access = self.access()
+        access = self.held()
         return has_admin(access.policy) and access.is_named((ADMIN,))
 
     def check_keeper(self, action: str) -> None:
@@ -355,9 +359,22 @@ class Caller:
         return self.parts.clock.now()
 
     def access(self) -> Access:
+        """Return what the caller holds now, and count its call where calls are limited: once in each verb.
+
+        Raises:
+            Denied: It has called too often.
+        """
+        access = self.held()
+        if access.policy.limits:
+            from .metering import count  # most memories have no limits
+
+            count(self, access)
+        return access
+
+    def held(self) -> Access:
         """Return what the caller holds now."""
         policy = self.parts.rules_of(self.scope.tenant).policy()
-        return Access.of(self.scope, policy, purpose=self.purpose, moment=self.now())
+        return Access.of(self.scope, policy, purpose=self.purpose, task=self.task, moment=self.now())
 
     def view(self, where: Where | None = None) -> View:
         """Return what the caller may see of its space, narrowed by a filter."""
@@ -390,7 +407,7 @@ class Caller:
             yield touched
         except (Denied, Conflict) as error:
             rule = error.rule if isinstance(error, Denied) else "frozen"
-            if isinstance(error, Denied) or any(cube.header.life.state == "frozen" for cube in touched):
+            if rule != "rate" and (isinstance(error, Denied) or any(c.header.life.state == "frozen" for c in touched)):
                 for id in [cube.id for cube in touched] or [""]:
                     self.parts.auditor.denied(self.scope, action, rule=rule, space=self.space, cube=id, detail=detail)
             raise
@@ -427,13 +444,13 @@ class Handle:
     def _for(self, who: Who) -> Caller:
         """Return the caller of one verb on an open memory."""
         self._caller.check_open()
-        return self._caller.narrowed(who)
+        return replace(self._caller.narrowed(who), call=Call("read"))
 
     def _writer(self, who: Who) -> Caller:
         """Return the caller of one verb that writes."""
         caller = self._caller.narrowed(who)
         caller.check_now()
-        return caller
+        return replace(caller, call=Call("write"))
 
 
 def secret_of(engine: Engine, name: str) -> bytes:
@@ -465,18 +482,6 @@ def _generator(word: str) -> Generator:
     from .settings import key_for
 
     return generator_from(word, api_key=key_for(word))
-
-
-def shredded_spaces(engine: Engine) -> tuple[str, ...]:
-    """Return the spaces whose own keys were destroyed."""
-    return tuple(json.loads(engine.setting(_SHREDDED) or "[]"))
-
-
-def note_shredded(engine: Engine, space: str, *, is_shredded: bool) -> None:
-    """Keep in mind that the own key of a space was destroyed, or that it has got another one."""
-    with engine.transaction() as tx:
-        known = {name for name in json.loads(tx.setting(_SHREDDED) or "[]") if name != space}
-        tx.set_setting(_SHREDDED, json.dumps(sorted(known | ({space} if is_shredded else set()))))
 
 
 def redaction_of(tenant: str | None) -> str:

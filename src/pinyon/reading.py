@@ -14,12 +14,14 @@ from .core.cube import Cube, Version
 from .core.payload import Json, Kind, clean, digest
 from .core.where import View, Where, where_from
 from .errors import BadInput, ModelError, NotFound
-from .parts import Caller, Handle, Parts, Who
+from .parts import LICENCES, Caller, Handle, Parts, Who
 from .results import Answer, Citation, Page, Recall, Stats
+from .states import check_fusing
 from .store.blobs import FileBlobs, MemoryBlobs
 
 if TYPE_CHECKING:
     from .models import Generator
+    from .state.fuse import FuseMode
     from .store import Engine
     from .text import Composer, Hit, Hits, SizeRouter
 
@@ -122,7 +124,7 @@ class Reading(Handle):
             BadInput: The question is empty, or k is below 1.
         """
         caller = self._for(who)
-        found = self._distinct(question, k, where, caller)
+        found = _licensed(self._distinct(question, k, where, caller), caller, "search")
         least = _USED * found.hits[0].score if found.hits else 0.0
         seen = [hit for hit in found.hits if hit.score >= least]
         _told(caller, "search", question, k, found, seen, is_used=False)
@@ -176,6 +178,8 @@ class Reading(Handle):
         caller: Caller,
         router: SizeRouter | None = None,
         composer: Composer | None = None,
+        *,
+        action: str = "recall",
     ) -> Recall:
         from .text import Pack, SizeRouter
 
@@ -185,7 +189,7 @@ class Reading(Handle):
         shelf = CallerShelf(caller.parts, caller.view(_words(where)))
         budget = Budget(tokens=budget_tokens)
         routed = (router or SizeRouter()).route(question, shelf, budget)
-        found = _present(routed.hits)
+        found = _licensed(_present(routed.hits), caller, action)
         context = (composer or Pack(by_day=_is_by_day(question))).compose(found.hits, shelf, budget)
         return Recall(context, found, routed.decision)
 
@@ -198,6 +202,7 @@ class Reading(Handle):
         where: Filters = None,
         router: SizeRouter | None = None,
         composer: Composer | None = None,
+        fuse: FuseMode | None = None,
         **who: Unpack[Who],
     ) -> Answer:
         """Answer a question from what is remembered, with citations; without evidence, say so.
@@ -212,18 +217,25 @@ class Reading(Handle):
             router: Chooses the form by size, time and price of the caller's model; None reads everything when it fits
                 the budget and searches otherwise. What it chose, and why, is `Recall.decision`.
             composer: Lays out what was found; None numbers the passages in order of time, `ReadTwice` shows them twice.
+            fuse: How a local model puts several states of what was found together: ``repair`` or ``reposition``, which
+                are approximate, with the error measured on a sample; where it is more than 0.1 nats, one state is
+                attached and the rest is read. ``recompute`` always does that, which is exact. None as
+                `StateConfig.fuse` has it, which is exact too where nothing was said.
             who: Who asks.
 
         Raises:
+            BadInput: An argument cannot be used.
             ModelError: The generator failed.
         """
         caller = self._for(who)
+        check_fusing(fuse)
         if generator is None:
             answer = self._quote(question, where, caller)
         else:
             writer = caller.parts.generator(generator)
-            recalled = self._recalled(question, budget_tokens, where, caller, router, composer)
-            asked = Asked(question, caller, recalled, budget_tokens, where_of(where), composer is None)
+            recalled = self._recalled(question, budget_tokens, where, caller, router, composer, action="ask")
+            fuse = fuse or caller.parts.desk.config.fuse
+            asked = Asked(question, caller, recalled, budget_tokens, where_of(where), composer is None, fuse)
             answer = self._generated(writer, asked)
         _told(caller, "ask", question, len(answer.citations), answer.recall.found, answer.recall.hits)
         return answer
@@ -234,7 +246,7 @@ class Reading(Handle):
     def _quote(self, question: str, where: Filters, caller: Caller) -> Answer:
         from .text import Extractive, Pack
 
-        found = _present(self._distinct(question, 12, where, caller))
+        found = _licensed(_present(self._distinct(question, 12, where, caller)), caller, "ask")
         finder = caller.parts.finder
         chosen = Extractive().answer(
             question,
@@ -287,6 +299,7 @@ class Asked:
         budget_tokens: Most tokens of the passages.
         where: Filter.
         is_plain: Whether the passages are laid out as always.
+        fuse: How several states of a local model are put together; None reads on from one.
     """
 
     question: str
@@ -295,6 +308,7 @@ class Asked:
     budget_tokens: int
     where: Where
     is_plain: bool = True
+    fuse: FuseMode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +362,15 @@ def _present(found: Hits) -> Hits:
         return found
     note = f"left out {gone} that newer memories have taken the place of; history shows them"
     return replace(found, hits=kept, notes=(*found.notes, note))
+
+
+def _licensed(found: Hits, caller: Caller, action: str) -> Hits:
+    """Count the read of what is under a licence, and leave out what may not be read any more."""
+    if not found.hits or not caller.parts.root_engine.setting(LICENCES):
+        return found
+    from .licences import licensed
+
+    return licensed(found, caller, action)
 
 
 def _told(

@@ -25,6 +25,7 @@ __all__ = [
     "Page",
     "Recall",
     "Saved",
+    "SavedState",
     "SourceResult",
     "Stats",
 ]
@@ -58,12 +59,14 @@ class SourceResult:
         outcome: ``added``, ``unchanged`` or ``skipped``.
         cubes: Cubes created or updated from it.
         reason: Why it was skipped, or what it equals; else empty.
+        format: What it was taken for, such as ``Markdown`` or ``mem0``; empty where it was not read.
     """
 
     source: str
     outcome: str
     cubes: int = 0
     reason: str = ""
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +133,42 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What a state that was attached saved an answer.
+class SavedState:
+    """One state that an answer was read on from.
 
     Args:
-        state: Id of the state.
+        id: Its id.
+        sources: Ids of the texts that it holds.
+        tokens: Tokens of the prompt that were taken from it.
+        ms: Milliseconds that reading these would have taken, less those of attaching it; None where reading was never
+            measured.
+        attached_ms: Milliseconds until its tensors were at hand.
+        is_approximate: Whether what was taken from it differs from what the model would compute there.
+    """
+
+    id: str
+    sources: tuple[str, ...]
+    tokens: int
+    ms: float | None
+    attached_ms: float
+    is_approximate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What the states that were attached saved an answer.
+
+    Args:
+        state: Id of the first state.
         tokens: Tokens of the prompt that the model did not read again.
         read: Tokens of the prompt that it read.
         ms: Milliseconds saved, by what reading costs with this model here; None where that was never measured
             (`convert` and the job ``state`` measure it).
-        attached_ms: Milliseconds until the state was ready.
-        is_approximate: Whether the state's numbers differ from what the model would compute.
+        attached_ms: Milliseconds until everything was ready.
+        is_approximate: Whether any of the numbers differ from what the model would compute.
+        states: Each of them, in the order of their passages.
+        fused: How several were put together, ``reposition`` or ``repair``; None for a single one.
+        nats: By how many nats the next token differed on a sample of what was put together; None where nothing was.
     """
 
     state: str
@@ -149,6 +177,9 @@ class Saved:
     ms: float | None
     attached_ms: float
     is_approximate: bool
+    states: tuple[SavedState, ...] = ()
+    fused: str | None = None
+    nats: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

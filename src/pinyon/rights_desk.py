@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
-from .core.access import Action, Decision, Policy, SpaceRights, check_principal
+from .core.access import Action, Call, Decision, Policy, RateAction, SpaceRights, check_principal
 from .core.clock import Instant, instant
 from .core.cube import Cube
 from .core.header import Rights
@@ -15,15 +15,16 @@ from .core.joining import withheld
 from .core.payload import Json, canonical
 from .core.scope import check_name
 from .errors import BadInput, Denied
-from .govern.rights import check_rights, with_named, with_space
+from .govern.rights import Period, check_rights, limit_of, with_limit, with_named, with_space
 from .parts import Caller, Who, redaction_of
 
 if TYPE_CHECKING:
     from .govern.redact import RedactionRule
+    from .govern.revisions import Revision
 
 __all__ = ["RightsDesk"]
 
-_LISTS = ("read", "write", "share", "freeze", "deny", "purposes", "sensitivity")
+_LISTS = ("read", "write", "share", "freeze", "deny", "purposes", "tasks", "sensitivity")
 _Names = Sequence[str]
 
 
@@ -112,6 +113,7 @@ class RightsDesk:
         deny: _Names = (),
         reach: _Names = (),
         purposes: _Names = (),
+        tasks: _Names = (),
         labels: _Names = (),
         opens: Instant | None = None,
         closes: Instant | None = None,
@@ -129,6 +131,7 @@ class RightsDesk:
             deny: Principals that may do nothing, whatever else they hold.
             reach: Principals whose rights to the space extend to what others own in it.
             purposes: Purposes one of which everybody must state.
+            tasks: Tasks at one of which everybody must be.
             labels: Labels of sensitivity, for which all but the owner must be cleared.
             opens: Nobody uses it before.
             closes: Nobody uses it from then on.
@@ -153,6 +156,7 @@ class RightsDesk:
             "deny": deny,
             "reach": reach,
             "purposes": purposes,
+            "tasks": tasks,
         }
         times = {
             "opens": None if opens is None else instant(opens),
@@ -173,6 +177,7 @@ class RightsDesk:
         deny: _Names = (),
         reach: _Names = (),
         purposes: _Names = (),
+        tasks: _Names = (),
         labels: _Names = (),
         times: bool = False,
         **who: Unpack[Who],
@@ -188,6 +193,7 @@ class RightsDesk:
             deny: As for `grant`.
             reach: As for `grant`.
             purposes: As for `grant`.
+            tasks: As for `grant`.
             labels: As for `grant`.
             times: Whether to take away the moments and hours it is bound to.
             who: Who rules, and which space.
@@ -200,12 +206,13 @@ class RightsDesk:
             "deny": deny,
             "reach": reach,
             "purposes": purposes,
+            "tasks": tasks,
         }
         none = {"opens": None, "closes": None, "hours": None} if times else {}
         return self._give(id, _Changes({}, {**gone, "purposes": purposes, "sensitivity": labels}, dict(none)), who)
 
     def _give(self, id: str | None, changes: _Changes, who: Who) -> Cube | Policy:
-        caller = self._caller.narrowed(who)
+        caller = replace(self._caller.narrowed(who), call=Call("write"))
         if id is None:
             what: dict[str, Json] = {"space": caller.space}
             what |= {
@@ -240,6 +247,99 @@ class RightsDesk:
                     hint="change the rights of what it was made of first",
                     rule="lineage",
                 )
+
+    def limit(
+        self,
+        principal: str,
+        action: RateAction = "read",
+        *,
+        calls: int | None,
+        per: Period | float = "minute",
+        everywhere: bool = False,
+        **who: Unpack[Who],
+    ) -> Policy:
+        """Say how often somebody may read or write in the caller's space; the last rule that is asked.
+
+        Each member of a group and each holder of a role counts by itself, over all sessions and processes. A call that
+        is refused does not count.
+
+        Args:
+            principal: Whom it concerns, ``*`` for everyone of the tenant.
+            action: Which verbs are counted, ``read`` or ``write``.
+            calls: Most of them in any such stretch of time; None ends the limit.
+            per: How long that is: ``second``, ``minute``, ``hour``, ``day``, or a number of seconds, at least 1.
+            everywhere: Whether all spaces count together, instead of the caller's alone.
+            who: Who rules, and which space.
+
+        Raises:
+            BadInput: Something of it cannot be.
+            Denied: The caller may not rule here.
+
+        Example:
+            >>> from pinyon import Memory
+            >>> memory = Memory.open(":memory:")
+            >>> memory.rights.limit("role:guest", "read", calls=100, per="minute").limits[0].per_s
+            60
+        """
+        caller = self._caller.narrowed(who)
+        limit = limit_of(principal, action, calls, per, None if everywhere else caller.space)
+        what: dict[str, Json] = {
+            "limit": principal, "action": action, "calls": calls, "per_s": limit.per_s, "in": limit.space
+        }  # fmt: skip
+        return self._rule(lambda policy: with_limit(policy, limit, is_on=calls is not None), caller, what)
+
+    def report(
+        self, *, since: Instant | None = None, until: Instant | None = None, **who: Unpack[Who]
+    ) -> tuple[Revision, ...]:
+        """Return who gained or lost what, when, and by whom, oldest first: what really changed, from the journal.
+
+        Args:
+            since: Earliest time, inclusive.
+            until: Latest time, exclusive.
+            who: Who looks, and of which tenant.
+
+        Raises:
+            Denied: There is an administrator, and the caller is none.
+
+        Example:
+            >>> from pinyon import Memory
+            >>> memory = Memory.open(":memory:")
+            >>> _ = memory.rights.grant(read=["group:care"], space="ward")
+            >>> _ = memory.rights.group("care", add=["user:ann"])
+            >>> change = memory.rights.report()[-1]
+            >>> change.principal, change.change, change.where, change.carries
+            ('user:ann', 'gained', 'group care', ('read in space ward',))
+        """
+        from .govern.revisions import revisions
+
+        caller = self._caller.narrowed(who)
+        caller.check_admin("audit")
+        store = caller.check_open().store
+        bounds = [None if moment is None else instant(moment) for moment in (since, until)]
+        tenant = caller.scope.tenant
+        return tuple(revisions(store.engine, store.journal(), tenant, since=bounds[0], until=bounds[1]))
+
+    def bind(self, **who: Unpack[Who]) -> int:
+        """Let the rules of their sources hold for memories that an earlier version of pinyon made of others.
+
+        What is made now carries them; for the rest once is enough, and doing it again changes nothing.
+
+        Args:
+            who: Who does it.
+
+        Returns:
+            How many memories lacked some.
+
+        Raises:
+            Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
+        """
+        caller = self._caller.narrowed(who)
+        caller.check_keeper("bind")
+        parts = caller.check_now()
+        with caller.audited("bind"):
+            done = parts.store.bind(actor=caller.scope, now=caller.now())
+        parts.finder.wrote()
+        return done
 
     def open_space(self, **who: Unpack[Who]) -> Policy:
         """Take all rights from the caller's space, which makes it open to everyone of the tenant again."""
@@ -313,8 +413,9 @@ class RightsDesk:
             action: ``read``, ``write``, ``share`` or ``freeze``.
             who: Of whom it is asked.
         """
-        caller = self._caller.narrowed(who)
-        cube = self._caller.parts.one(id, self._caller)
+        asked = Call("read")  # of whoever asks; of whom it is asked is not counted
+        cube = self._caller.parts.one(id, replace(self._caller, call=asked))
+        caller = replace(self._caller.narrowed(who), call=asked)
         return caller.whole_view().allows(cube, action)
 
     def _named(self, what: str, name: str, add: _Names, remove: _Names, who: Who, *, is_label: bool = False) -> Policy:
@@ -339,7 +440,7 @@ class RightsDesk:
         parts = caller.check_now()
         rules = parts.rules_of(caller.scope.tenant)
         with caller.audited("policy"):
-            return rules.change(change, access=caller.access(), now=caller.now(), what=what)
+            return rules.change(change, access=caller.held(), now=caller.now(), what=what)
 
 
 def _contains(policy: Policy, group: str, wanted: str) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .core.scope import DEFAULT_SPACE
 from .errors import BadInput
-from .store import Room, Shredded, Vault
+from .store import Engine, Room, Shredded, Vault
 
 if TYPE_CHECKING:
     from .parts import Parts
 
-__all__ = ["Rooms"]
+__all__ = ["Rooms", "note_shredded", "shredded_spaces"]
+
+_SHREDDED = "shredded spaces"
 
 
 class Rooms:
@@ -76,9 +79,26 @@ class Rooms:
             self._seen = -1
             return self.vault.shred(space)
 
+    @staticmethod
+    def was_shredded(space: str, engine: Engine) -> bool:
+        """Return whether the own key of a space was destroyed."""
+        return space in shredded_spaces(engine)
+
     def close(self) -> None:
         """Close every room that was opened."""
         with self._lock:
             for parts in self._opened.values():
                 parts.close()
             self._opened.clear()
+
+
+def shredded_spaces(engine: Engine) -> tuple[str, ...]:
+    """Return the spaces whose own keys were destroyed."""
+    return tuple(json.loads(engine.setting(_SHREDDED) or "[]"))
+
+
+def note_shredded(engine: Engine, space: str, *, is_shredded: bool) -> None:
+    """Keep in mind that the own key of a space was destroyed, or that it has got another one."""
+    with engine.transaction() as tx:
+        known = {name for name in json.loads(tx.setting(_SHREDDED) or "[]") if name != space}
+        tx.set_setting(_SHREDDED, json.dumps(sorted(known | ({space} if is_shredded else set()))))

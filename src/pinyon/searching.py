@@ -103,6 +103,22 @@ class Finder:
         self._reach = Reach(engine, embedder)
         self._static: StaticEmbedder | None = None
         self._spare: SearchIndex | None = None
+        self._is_beside = False
+
+    def beside(self, engine: Engine) -> Finder:
+        """Return what searches the same store as another engine sees it: in a transaction that may yet be undone.
+
+        It begins from the snapshot on the disk where there is one, keeps none, and makes no vectors in the background.
+
+        Args:
+            engine: How the store is seen.
+
+        Cost: without a snapshot, the time in which the whole index is made.
+        """
+        other = Finder(engine, self.embedder, self.analyzer, self._folder, self._constants, self._sealer)
+        other._serving, other._static, other._reach = self._serving, self._static, self._reach
+        other._is_beside = True
+        return other
 
     @property
     def fingerprint(self) -> str:
@@ -139,14 +155,15 @@ class Finder:
 
     def wrote(self) -> None:
         """Tell that cubes were written, so that vectors that are made in the background are made."""
-        if not self.embedder.is_instant:
+        if not self.embedder.is_instant and not self._is_beside:
             self._background().start()
 
     def index(self) -> SearchIndex:
         """Return the index, up to date with the journal."""
         with self._lock:
             if self._index is None:
-                self._settle()
+                if self._serving is None or not self._is_beside:
+                    self._settle()
                 self._index = self._index or self._new_index(self._serving or self.embedder)
             self._index.follow()
             return self._index
@@ -334,6 +351,11 @@ class Finder:
             self._index = fresh
             return len(fresh)
 
+    def begin_again(self) -> None:
+        """Let go of what was read of the journal, because some of it may have been undone."""
+        with self._lock:
+            self._index = self._spare = None
+
     def forgot(self) -> None:
         """Tell that cubes were forgotten, so that no snapshot on disk still holds their words."""
         if self._folder is not None:
@@ -366,6 +388,7 @@ class Finder:
             folder=self._folder,
             sealer=self._sealer,
             config=self._constants,
+            saves=not self._is_beside,
         )
 
     def _settle(self) -> None:
@@ -399,7 +422,7 @@ class Finder:
         name = self._reach.fingerprint()
         if name is not None and not self._engine.missing_vectors(name, 1):
             return self._reach.width() is not None
-        self._background().start()
+        self.wrote()
         return False
 
     def _background(self) -> EmbedJob:

@@ -22,15 +22,17 @@ from .store.side import MOST_SESSIONS
 
 if TYPE_CHECKING:
     from .models.backbone import Backbone
+    from .state.fuse import FuseMode
     from .state.tensor_file import TensorFile
     from .state.tiers import StateShelf, TierStatistics
 
-__all__ = ["Inside", "StateConfig", "StateDesk", "StateForm", "TooLarge", "backbone_from"]
+__all__ = ["Inside", "StateConfig", "StateDesk", "StateForm", "TooLarge", "backbone_from", "check_fusing"]
 
 StateForm = Literal["full", "int8", "int4"]
 """How the numbers of a state rest: as the model holds them, or in eight or four bits, which is approximate."""
 
 _FOLLOWED = 4096  # entries of the journal read at once
+_MEASURED = 256  # of what was put together, how far it is off; ours
 _COSTS = "state_costs:"  # before the digest of a fingerprint, among the settings of a store
 
 
@@ -55,6 +57,16 @@ class Inside(Protocol):
         ...
 
 
+def check_fusing(mode: object) -> None:
+    """Refuse a way of putting states together that there is not.
+
+    Raises:
+        BadInput: There is no such way.
+    """
+    if mode is not None and mode not in ("recompute", "reposition", "repair"):
+        raise BadInput(f"states cannot be fused by {mode!r}", hint="use recompute, reposition or repair")
+
+
 @dataclass(frozen=True, slots=True)
 class StateConfig:
     """How a memory keeps states.
@@ -65,9 +77,12 @@ class StateConfig:
         ram_bytes: Most bytes of states held in memory, >= 0.
         mapped_bytes: Most bytes of states mapped from their files, >= 0.
         rules: When a text is worth a state, and when the state is dropped again.
+        fuse: How `ask` puts several states together where nothing else is said: ``reposition`` and ``repair`` are
+            approximate; None and ``recompute`` attach one and read the rest, which is exact.
 
     Raises:
-        BadInput: A number is negative, the form is not known, or the rules ask for more sessions than are counted.
+        BadInput: A number is negative, the form or the way of fusing is not known, or the rules ask for more sessions
+            than are counted.
     """
 
     form: StateForm = "full"
@@ -75,8 +90,10 @@ class StateConfig:
     ram_bytes: int = 512 << 20  # ours
     mapped_bytes: int = 4 << 30  # ours
     rules: StateRules = StateRules(price=0.0)
+    fuse: FuseMode | None = None  # exact, as nothing else may be without being asked for
 
     def __post_init__(self) -> None:
+        check_fusing(self.fuse)
         if min(self.budget_bytes, self.ram_bytes, self.mapped_bytes) < 0 or self.form not in ("full", "int8", "int4"):
             raise BadInput(f"states cannot be kept so: {self!r}", hint="bytes >= 0; full, int8 or int4")
         if self.rules.sessions > MOST_SESSIONS:
@@ -125,6 +142,7 @@ class StateDesk:
         self._shelf: StateShelf | None = None
         self._known: dict[tuple[str, int], _Known] = {}
         self._read: dict[str, int] = {}
+        self._nats: dict[tuple[str, ...], float] = {}
 
     def backbone(self, given: Backbone | str | None = None) -> Backbone:
         """Return the model that is given, or the one that the memory was opened with; its name is loaded once.
@@ -257,6 +275,24 @@ class StateDesk:
     def _key(self, backbone: Backbone, form: str | None = None) -> str:
         return f"{_COSTS}{backbone.fingerprint.digest[:16]}:{form or self.config.form}"
 
+    def nats(self, key: tuple[str, ...]) -> float | None:
+        """Return how far some states are off when they are put together, as this process has measured; else None.
+
+        Args:
+            key: What names model, way of fusing and the tokens of the states.
+        """
+        return self._nats.get(key)
+
+    def keep_nats(self, key: tuple[str, ...], nats: float | None) -> None:
+        """Remember a measurement for `nats`; of many, the latest."""
+        if nats is None:
+            return
+        with self._lock:
+            self._nats.pop(key, None)
+            self._nats[key] = nats
+            while len(self._nats) > _MEASURED:
+                del self._nats[next(iter(self._nats))]
+
     def close(self) -> None:
         """Let go of all tensors."""
         if self._shelf is not None:
@@ -264,6 +300,7 @@ class StateDesk:
         with self._lock:
             self._known.clear()
             self._read.clear()
+            self._nats.clear()
 
 
 def backbone_from(spec: str, *, cache_folder: str | Path | None = None) -> Backbone:

@@ -7,7 +7,7 @@ to which everything follows, and a copy has to be brought.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,18 @@ from .govern.receipts import verify as verify_receipt
 from .searching import Finder
 from .store import Engine, Store, check_archive
 
-__all__ = ["Derives", "Problem", "Repair", "Severity", "Subject", "Verified", "repair", "verified_to_json", "verify"]
+__all__ = [
+    "Derives",
+    "Problem",
+    "Repair",
+    "Severity",
+    "Subject",
+    "Verified",
+    "head_from",
+    "repair",
+    "verified_to_json",
+    "verify",
+]
 
 Severity = Literal["damage", "derived", "notice"]
 """What was written is lost or changed; what follows from it is wrong; nothing is wrong yet."""
@@ -30,6 +41,8 @@ Subject = Literal["database", "journal", "cube", "blob", "rules", "audit", "inde
 Repair = Literal["rebuild_index", "derive_columns"]
 
 _BATCH = 1024  # entries a look at the journal
+_DIGITS = 18  # of the number of an entry
+_HASH = re.compile(r"[0-9a-f]{64}")
 _PAGE = re.compile(r"\bpage (\d+)")
 _CUBE = re.compile(r"\bcube ([0-9a-f]{32})\b")
 _ENTRY = re.compile(r"\bentry (\d+) of the journal")
@@ -90,11 +103,14 @@ class Verified:
         problems: Everything that is wrong, the worst first.
         checked: How many entries, cubes, archives, receipts … were looked at.
         sound: Last entry of the journal up to which the chain follows.
+        head: That entry and its chain value, as ``number:hash``. Kept where whoever can write the file cannot, it
+            witnesses against a journal that is cut off or written anew; see ``heads`` of `verify`.
     """
 
     problems: tuple[Problem, ...]
     checked: Mapping[str, int] = field(default_factory=dict)
     sound: int = 0
+    head: str = ""
 
     @property
     def is_sound(self) -> bool:
@@ -108,6 +124,7 @@ def verify(
     finder: Finder | None = None,
     archives: Sequence[Path] = (),
     receipts: Sequence[Receipt] = (),
+    heads: Sequence[str] = (),
     now: datetime | None = None,
     progress: Progress | None = None,
 ) -> Verified:
@@ -118,14 +135,20 @@ def verify(
         finder: Compared with the store, when given.
         archives: Files to look at, too.
         receipts: Of forgetting, to look at, too.
+        heads: `Verified.head` of earlier times, kept elsewhere: the journal must still hold each.
         now: What the clock shows; a clock behind the journal is noticed.
         progress: Told how far it is.
+
+    Raises:
+        BadInput: One of the heads is none.
     """
+    kept = [head_from(text) for text in heads]
     tell = progress or (lambda *_: None)
     found: list[Problem] = []
     checked: dict[str, int] = {}
-    walk = _Walk(store.engine)
+    walk = _Walk(store.engine, {seq for seq, _ in kept})
     found.extend(walk.problems(tell))
+    witnessed = [problem for seq, chain in kept for problem in walk.missing(seq, chain)]
     checked |= {"entries": walk.entries, "cubes": len(walk.living)}
     tell("cube", 0, len(walk.living))
     found.extend(_stored(store, walk.sound))
@@ -140,16 +163,34 @@ def verify(
     for receipt in receipts:
         found.extend(Problem("damage", "receipt", said) for said in verify_receipt(receipt, store.engine))
     found.extend(_clock(walk.last, now))
-    checked |= {"archives": len(archives), "receipts": len(receipts)}
+    found.extend(witnessed)
+    checked |= {"archives": len(archives), "receipts": len(receipts)} | ({"heads": len(kept)} if kept else {})
     unique = {(problem.subject, problem.message): problem for problem in found}
-    return Verified(tuple(sorted(unique.values(), key=lambda p: _SCALES[p.severity])), checked, walk.sound)
+    return Verified(tuple(sorted(unique.values(), key=lambda p: _SCALES[p.severity])), checked, walk.sound, walk.head)
+
+
+def head_from(text: str) -> tuple[int, str]:
+    """Read a head of the journal, ``number:hash`` as `Verified.head` says it.
+
+    Raises:
+        BadInput: It is none.
+    """
+    seq, _, chain = text.strip().partition(":") if isinstance(text, str) else ("", "", "")
+    if not seq.isdecimal() or len(seq) > _DIGITS or not _HASH.fullmatch(chain.lower()):
+        raise BadInput(
+            f"{text!r} is no head of a journal", hint="give NUMBER:HASH as `pinyon verify` prints it, all 64 digits"
+        )
+    return int(seq), chain.lower()
 
 
 class _Walk:
     """One walk along the journal, as far as it can be read."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wanted: Iterable[int] = ()) -> None:
         self.engine = engine
+        self.head = f"0:{Head().chain}"
+        self._wanted = frozenset(wanted)
+        self._held: dict[int, str] = {0: Head().chain}  # chain values of the entries that are asked for
         self.entries = self.sound = 0
         self.living: set[int] = set()
         self.last: datetime | None = None
@@ -209,11 +250,26 @@ class _Walk:
         self._is_broken = self._is_broken or bool(said)
         if not self._is_broken:
             self.sound = e.seq
+            self.head = f"{e.seq}:{e.chain}"
+        if e.seq in self._wanted:
+            self._held[e.seq] = e.chain
         self._chain, self.last = e.chain, max(self.last or e.time, e.time)
         self.entries += 1
         if e.row:
             (self.living.add if e.version else self.living.discard)(e.row)
         return [Problem("damage", "journal", text, entry=e.seq, sound=self.sound) for text in said]
+
+    def missing(self, seq: int, chain: str) -> list[Problem]:
+        """Return what is wrong when the journal once ended with an entry, or nothing where it still holds that."""
+        if seq not in self._held:
+            said = f"the journal ends before entry {seq}, with which it once ended: its end was cut off"
+        elif self._held[seq] != chain:
+            said = f"entry {seq} of the journal is not the one with which it once ended: it was written anew"
+        elif seq > self.sound:
+            said = f"entry {seq} of the journal is the one with which it once ended, and what leads to it is broken"
+        else:
+            return []
+        return [Problem("damage", "journal", said, entry=seq, sound=self.sound)]
 
 
 def _stored(store: Store, sound: int) -> list[Problem]:
@@ -327,6 +383,7 @@ def verified_to_json(verified: Verified) -> dict[str, Json]:
     return {
         "sound": verified.is_sound,
         "sound_to": verified.sound,
+        "head": verified.head,
         "checked": dict(verified.checked),
         "problems": problems,
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
-from .core.access import Action
+from .core.access import Action, Call
 from .core.clock import Instant, instant
 from .core.cube import Cube, Draft, check_metadata, check_tags
 from .core.experience import Document, Experience, Note
@@ -220,7 +220,7 @@ class Writing(Reading):
         rank = None if priority is None else priority_of(priority)
         if not derived_from:
             return _PLAIN if rights is None and until is None and rank is None else _Dress(rights, until, rank)
-        caller = self._for(who)
+        caller = replace(self._for(who), call=Call("write", is_counted=True))  # the verb itself counts
         parents = tuple(caller.parts.one(id, caller, "add") for id in derived_from)
         check_owner(caller.scope, parents)
         bound = joined_rights(parents)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import PURPOSES, SPACES, callers, lives, maybe_moments, policies, rights, texts
+from worlds import PURPOSES, SPACES, TASKS, callers, lives, maybe_moments, policies, rights, texts
 
 from pinyon.core.access import ACTIONS, Access, Action, Policy, decide
 from pinyon.core.clock import micros
@@ -34,10 +34,11 @@ class Asking:
     policy: Policy
     purpose: str | None
     moment: datetime | None
+    task: str | None = None
 
     @property
     def access(self) -> Access:
-        return Access.of(self.caller, self.policy, purpose=self.purpose, moment=self.moment)
+        return Access.of(self.caller, self.policy, purpose=self.purpose, task=self.task, moment=self.moment)
 
 
 # --- the evaluator, from the words of `decide` and of the types that it names ---------------------------------------
@@ -99,6 +100,8 @@ def may(asking: Asking, action: Action, cube: Cube) -> bool:
             return False
         if said.purposes and asking.purpose not in said.purposes:
             return False
+        if said.tasks and asking.task not in said.tasks:
+            return False
         if not is_time(said, asking.moment):
             return False
     has_owner = not (owner.user is None and owner.agent is None)
@@ -122,6 +125,7 @@ def may_add(asking: Asking, space: str) -> bool:
         if name == space:
             closed = is_one_of(asking, said.rights.deny) or not is_time(said.rights, asking.moment)
             closed = closed or bool(said.rights.purposes and asking.purpose not in said.rights.purposes)
+            closed = closed or bool(said.rights.tasks and asking.task not in said.rights.tasks)
             return not closed and is_one_of(asking, said.rights.write)
     return not (is_shared and asking.policy.is_closed)
 
@@ -133,7 +137,8 @@ things = st.lists(
     min_size=1,
     max_size=7,
 )
-askings = st.builds(Asking, callers, policies, st.sampled_from([None, *PURPOSES]), maybe_moments)
+purposes, tasks = st.sampled_from([None, *PURPOSES]), st.sampled_from([None, *TASKS])
+askings = st.builds(Asking, callers, policies, purposes, maybe_moments, tasks)
 wheres = st.sampled_from([Where(), Where(states=EVERY_STATE), Where(valid_at=NOW)])
 
 

@@ -75,6 +75,7 @@ PRINCIPALS = (
     "role:auditor", "role:writer",
 )  # fmt: skip
 PURPOSES = ("support", "research")
+TASKS = ("rounds", "billing")
 LABELS = ("health", "money")
 HOURS = (None, None, (0, 720), (720, 721), (780, 60), (600, 600))
 """Minutes of the day: before noon, the minute of noon, over midnight, never."""
@@ -93,6 +94,7 @@ rights = st.one_of(
         freeze=seldom_named,
         deny=st.sampled_from([(), ()]) | named,
         purposes=st.sampled_from([(), (), ("support",), PURPOSES]),
+        tasks=st.sampled_from([(), (), (), ("rounds",), TASKS]),
         opens=st.sampled_from([None, None]) | moments,
         closes=st.sampled_from([None, None]) | moments,
         hours=st.sampled_from(HOURS),
@@ -169,10 +171,11 @@ wheres = st.builds(
 plain_wheres = st.sampled_from([Where()])
 spaces = st.sampled_from([("main",), ("work",), ("main", "work"), ("nowhere",)])
 accesses = st.builds(
-    lambda scope, policy, purpose, moment: Access.of(scope, policy, purpose=purpose, moment=moment),
+    lambda scope, policy, purpose, task, moment: Access.of(scope, policy, purpose=purpose, task=task, moment=moment),
     callers,
     policies,
     st.sampled_from([None, *PURPOSES]),
+    st.sampled_from([None, *TASKS]),
     maybe_moments,
 )
 

@@ -126,7 +126,7 @@ def test_the_shell_completes_verbs_options_and_choices(line: Any) -> None:
         )
         return [text.partition(",")[2] for text in line.process().stdout.decode().splitlines()]
 
-    assert completed("pinyon sea") == ["search"]
+    assert completed("pinyon sear") == ["search"]
     assert "--where" in completed("pinyon list --")
     assert "archived" in completed("pinyon list --state ")
 

@@ -16,7 +16,7 @@ from pinyon.state import Compressor, KeyNorm, KVzip, Session, SinkWindow, SnapKV
 
 def opened(policy=None, *, entries=60, backbone=None, **given):
     backbone = tiny() if backbone is None else backbone
-    return Session(backbone, policy or Surprisal(), budget_bytes=entries * backbone.bytes_per_token, **given)
+    return backbone.session(policy or Surprisal(), budget_bytes=entries * backbone.bytes_per_token, **given)
 
 
 def watched(session):
@@ -288,3 +288,19 @@ def test_what_cannot_be_read_is_refused() -> None:
     with pytest.raises(BadInput, match="a message is text, got None"):
         session.say(None)
     assert session.turn == 0
+
+
+def test_a_model_opens_the_same_session_as_its_class() -> None:
+    backbone = tiny()
+    given = {"budget_bytes": 60 * backbone.bytes_per_token, "system": "Be brief."}
+    one, two = backbone.session(Surprisal(decay=0.9), **given), Session(backbone, Surprisal(decay=0.9), **given)
+    assert type(one) is Session
+    for session in (one, two):
+        session.read(numbers(100))
+    assert one.to_bytes() == two.to_bytes()
+    smaller = backbone.session(Surprisal(), budget_bytes=60 * backbone.bytes_per_token, chunk=3)
+    held = []
+    forward = backbone.forward
+    backbone.forward = lambda ids, *given, **more: held.append(len(ids)) or forward(ids, *given, **more)
+    smaller.read(numbers(20))
+    assert max(held) == 3

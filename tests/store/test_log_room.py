@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_small_commits_make_room_and_later_ones_fit_into_it(tmp_path: Path) -> N
         for number in range(60):
             memory.add(f"note {number} about bees")
             lengths.append(_log_of(path).stat().st_size)
-        steps = [after - before for before, after in zip(lengths, lengths[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(lengths)]
         assert max(steps) >= STEP
         assert lengths[-1] == lengths[-2]
         assert {cube.text for cube in memory.list(limit=100).cubes} == {

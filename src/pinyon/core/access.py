@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from ..errors import BadInput
-from .header import Life, Rights, rights_from_json, rights_to_json
+from .header import Bound, Life, Rights, rights_from_json, rights_to_json
 from .payload import Json
 from .scope import Scope, check_name
 
@@ -18,8 +18,11 @@ __all__ = [
     "OPEN",
     "Access",
     "Action",
+    "Call",
     "Decision",
+    "Limit",
     "Policy",
+    "RateAction",
     "Reading",
     "SpaceRights",
     "check_principal",
@@ -30,6 +33,7 @@ __all__ = [
 
 Action = Literal["read", "write", "share", "freeze"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+RateAction = Literal["read", "write"]
 EVERYONE = "*"
 _KINDS = ("user", "agent", "session", "group", "role")
 
@@ -65,6 +69,43 @@ class SpaceRights:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How often each caller may read or write; the last condition, after all rights.
+
+    Args:
+        principal: Whom it concerns; each member of a group and each holder of a role counts by itself.
+        action: What is counted: verbs that read, or verbs that write.
+        calls: Most of them, >= 0.
+        per_s: In any stretch of so many seconds, >= 1.
+        space: Where; None for all spaces together.
+    """
+
+    principal: str
+    action: RateAction
+    calls: int
+    per_s: int
+    space: str | None = None
+
+    def concerns(self, access: Access, action: str, space: str) -> bool:
+        """Return whether a caller's verb in a space is counted."""
+        is_here = self.space is None or self.space == space
+        return is_here and self.action == action and self.principal in access.principals
+
+
+@dataclass(slots=True)
+class Call:
+    """One verb of a memory under way, that is counted once where a limit holds.
+
+    Args:
+        action: Whether it reads or writes.
+        is_counted: Whether it was counted.
+    """
+
+    action: RateAction
+    is_counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What a tenant has ruled: groups, roles, rights to spaces, clearances.
 
@@ -76,6 +117,7 @@ class Policy:
         spaces: Rights to each space that has any.
         clearances: Labels of sensitivity that each principal may see. While there are none, labels close nothing.
         is_closed: Whether spaces without rights of their own admit owners alone.
+        limits: How often callers may read and write.
     """
 
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -83,6 +125,7 @@ class Policy:
     spaces: tuple[tuple[str, SpaceRights], ...] = ()
     clearances: tuple[tuple[str, tuple[str, ...]], ...] = ()
     is_closed: bool = False
+    limits: tuple[Limit, ...] = ()
     _by_space: dict[str, SpaceRights] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +165,7 @@ class Access:
         moment: When it asks; None when no time is known, and then what is bound to a time is closed.
         is_steward: Whether the memory itself is at work, as the sweeper is: everything of the tenant is open to it
             but what is frozen. No caller is ever given this.
+        task: What it says it is at, or None.
     """
 
     scope: Scope = Scope()
@@ -131,6 +175,8 @@ class Access:
     purpose: str | None = None
     moment: datetime | None = None
     is_steward: bool = False
+    task: str | None = None
+    _passed: dict[Bound, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def steward(cls, tenant: str | None, moment: datetime) -> Access:
@@ -139,14 +185,20 @@ class Access:
 
     @classmethod
     def of(
-        cls, scope: Scope, policy: Policy = OPEN, *, purpose: str | None = None, moment: datetime | None = None
+        cls,
+        scope: Scope,
+        policy: Policy = OPEN,
+        *,
+        purpose: str | None = None,
+        task: str | None = None,
+        moment: datetime | None = None,
     ) -> Access:
         """Return what a caller holds under a policy."""
         principals = policy.principals(scope)
         cleared = None
         if policy.clearances:
             cleared = frozenset(label for who, labels in policy.clearances if who in principals for label in labels)
-        return cls(scope, principals, policy, cleared, purpose, moment)
+        return cls(scope, principals, policy, cleared, purpose, moment, task=task)
 
     def is_named(self, names: Iterable[str]) -> bool:
         """Return whether the caller is one of these principals."""
@@ -157,9 +209,11 @@ class Access:
         return self.cleared is None or self.cleared.issuperset(rights.sensitivity)
 
     def failing(self, rights: Rights) -> str:
-        """Return the condition that closes something to the caller now: purpose, time, or nothing."""
+        """Return the condition that closes something to the caller now: purpose, task, time, or nothing."""
         if rights.purposes and self.purpose not in rights.purposes:
             return "purpose"
+        if rights.tasks and self.task not in rights.tasks:
+            return "task"
         if rights.is_timed and not _is_open(rights, self.moment):
             return "time"
         return ""
@@ -183,11 +237,30 @@ class Access:
 
     def bars(self, rights: Rights) -> bool:
         """Return whether rights of a cube close it to the caller, whoever owns it."""
-        return not self.is_steward and (self.is_named(rights.deny) or bool(self.failing(rights)))
+        if self.is_steward:
+            return False
+        if self.is_named(rights.deny) or self.failing(rights):
+            return True
+        return bool(rights.bounds) and not self.passes(rights)
+
+    def passes(self, rights: Rights) -> bool:
+        """Return whether the caller may read, today, everything that bounds a cube with these rights."""
+        return all(self._may_pass(bound) for bound in rights.bounds)
+
+    def _may_pass(self, bound: Bound) -> bool:
+        known = self._passed.get(bound)
+        if known is None:
+            owner = Scope(tenant=self.scope.tenant, user=bound.user, agent=bound.agent)
+            said = decide("read", self, space=bound.space, owner=owner, rights=bound.rights, life=_ALIVE)
+            known = self._passed[bound] = said.allowed
+        return known
 
     def grants(self, rights: Rights, action: Action = "read") -> bool:
         """Return whether rights of a cube name the caller."""
         return self.is_named(getattr(rights, action))
+
+
+_ALIVE = Life()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +288,8 @@ class Decision:
 
     Args:
         allowed: Whether it is.
-        rule: ``tenant``, ``frozen``, ``steward``, ``deny``, ``purpose``, ``time``, ``owner``, ``cube``, ``space``,
-            ``reach``, ``shared``, ``clearance`` or ``default``.
+        rule: ``tenant``, ``frozen``, ``steward``, ``deny``, ``purpose``, ``task``, ``time``, ``lineage``, ``owner``,
+            ``cube``, ``space``, ``reach``, ``shared``, ``clearance`` or ``default``.
     """
 
     allowed: bool
@@ -227,10 +300,11 @@ def decide(action: Action, access: Access, *, space: str, owner: Scope, rights: 
     """Return whether a caller may do something with a cube: the one rule that every store and index must agree with.
 
     In this order: the tenant; frozen cubes change only by being thawed or shared; an explicit deny on cube or space;
-    conditions of purpose and time, which bind the owner too; the owner; names on the cube; rights to the space for
-    what nobody owns, or with reach for what others own; and of everything that is not one's own, labels that one is
-    not cleared for. What nothing allows is denied. Freezing is no right of an owner where the space has rights of its
-    own, for it serves to hold what its owner would rather forget.
+    conditions of purpose, task and time, which bind the owner too; what it was made of, all of which one must be
+    allowed to read today; the owner; names on the cube; rights to the space for what nobody owns, or with reach for
+    what others own; and of everything that is not one's own, labels that one is not cleared for. What nothing allows is
+    denied. How often one may call is asked last, by the memory: see `Limit`. Freezing is no right of an owner where the
+    space has rights of its own, for it serves to hold what its owner would rather forget.
     """
     scope = access.scope
     if owner.tenant != scope.tenant:
@@ -246,6 +320,8 @@ def decide(action: Action, access: Access, *, space: str, owner: Scope, rights: 
     for each in both:
         if failing := access.failing(each):
             return Decision(False, failing)
+    if rights.bounds and not access.passes(rights):
+        return Decision(False, "lineage")
     is_owned = owner.user is not None or owner.agent is not None
     if is_owned and scope.sees(owner) and not (action == "freeze" and ruled is not None):
         return Decision(True, "owner")
@@ -293,6 +369,8 @@ def policy_to_json(policy: Policy) -> dict[str, Json]:
         }
     if policy.is_closed:
         out["closed"] = True
+    if policy.limits:
+        out["limits"] = [[each.principal, each.action, each.calls, each.per_s, each.space] for each in policy.limits]
     return out
 
 
@@ -307,4 +385,5 @@ def policy_from_json(data: Mapping[str, Json]) -> Policy:
         (name, SpaceRights(rights_from_json(said), tuple(said.get("reach", ()))))
         for name, said in sorted(data.get("spaces", {}).items())  # type: ignore[union-attr]
     )
-    return Policy(spaces=spaces, is_closed=bool(data.get("closed", False)), **named)
+    limits = tuple(Limit(*said) for said in data.get("limits", ()))  # type: ignore[misc,union-attr]  # as written above
+    return Policy(spaces=spaces, is_closed=bool(data.get("closed", False)), limits=limits, **named)

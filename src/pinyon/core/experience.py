@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from .header import Life
 from .payload import Json
 
 __all__ = ["Block", "BlockKind", "Conversation", "Document", "Experience", "Note", "Turn"]
@@ -24,6 +25,12 @@ class Note:
         tags: Labels of the user.
         metadata: Any JSON object of the user.
         source: File or export it was read from, or None.
+        speaker: Name of who said it, or None.
+        role: ``user``, ``assistant``, ``system`` or ``tool``, or None.
+        identity: Its id in the memory it comes from: said again under the same one, from whichever file, it is the
+            same memory. None tells by source, time and text.
+        life: How it stands where it comes from, for example archived since a day; `time` says when it began to hold.
+            None for what is live.
     """
 
     text: str
@@ -31,6 +38,10 @@ class Note:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Json] = field(default_factory=dict)
     source: str | None = None
+    speaker: str | None = None
+    role: str | None = None
+    identity: str | None = None
+    life: Life | None = None
 
 
 @dataclass(frozen=True, slots=True)

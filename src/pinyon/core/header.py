@@ -13,6 +13,7 @@ from .clock import from_micros, micros
 from .payload import Json, canonical
 
 __all__ = [
+    "Bound",
     "Header",
     "Life",
     "Lineage",
@@ -103,6 +104,9 @@ class Rights:
         closes: Nobody uses it from then on.
         hours: Minutes of the UTC day between which it may be used, start inclusive, end exclusive; a start after the
             end spans midnight.
+        tasks: Tasks one of which a caller must be at; empty asks for none.
+        bounds: Rules of what it was made of, all of which must let a caller read today, too. The store writes them;
+            what lies beside it, belongs to the same owner and allows no less needs none.
     """
 
     sensitivity: tuple[str, ...] = ()
@@ -115,11 +119,32 @@ class Rights:
     opens: datetime | None = None
     closes: datetime | None = None
     hours: tuple[int, int] | None = None
+    tasks: tuple[str, ...] = ()
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def is_timed(self) -> bool:
-        """Whether what they allow changes with the time."""
+        """Whether what they allow changes with the time, bounds aside."""
         return self.opens is not None or self.closes is not None or self.hours is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Where something that a cube was made of rests, whose it is, and its own rights: whoever reads the cube must pass.
+
+    Args:
+        space: Its space.
+        user: The person it belongs to, or None.
+        agent: The program it belongs to, or None.
+        rights: Its own, without bounds.
+        gone: Ids of sources that were forgotten and had these rules last.
+    """
+
+    space: str
+    user: str | None = None
+    agent: str | None = None
+    rights: Rights = Rights()
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +297,7 @@ def header_to_json(header: Header) -> dict[str, Json]:
 
 _BORN = Life()
 _UNKNOWN = Provenance()
-_LISTS = ("sensitivity", "read", "write", "share", "freeze", "deny", "purposes")
+_LISTS = ("sensitivity", "read", "write", "share", "freeze", "deny", "purposes", "tasks")
 
 
 def rights_to_json(rights: Rights) -> dict[str, Json]:
@@ -284,7 +309,19 @@ def rights_to_json(rights: Rights) -> dict[str, Json]:
             out[name] = micros(moment)
     if rights.hours is not None:
         out["hours"] = list(rights.hours)
+    if rights.bounds:
+        out["bounds"] = [_bound_to_json(bound) for bound in rights.bounds]
     return out
+
+
+def _bound_to_json(bound: Bound) -> Json:
+    said: list[Json] = [bound.space, bound.user, bound.agent, rights_to_json(bound.rights), list[Json](bound.gone)]
+    return said
+
+
+def _bound_from_json(said: list[Json]) -> Bound:
+    space, user, agent, rights, gone = said
+    return Bound(space, user, agent, rights_from_json(rights), tuple(gone))  # type: ignore[arg-type]  # as written above
 
 
 def rights_from_json(data: Mapping[str, Json]) -> Rights:
@@ -293,6 +330,8 @@ def rights_from_json(data: Mapping[str, Json]) -> Rights:
     given |= {name: from_micros(int(data[name])) for name in ("opens", "closes") if name in data}  # type: ignore[arg-type]
     if "hours" in data:
         given["hours"] = tuple(data["hours"])  # type: ignore[arg-type]
+    if "bounds" in data:
+        given["bounds"] = tuple(map(_bound_from_json, data["bounds"]))  # type: ignore[arg-type]  # a JSON list
     return Rights(**given) if given else _OPEN  # type: ignore[arg-type]  # names and types as written above
 
 

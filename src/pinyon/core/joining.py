@@ -12,13 +12,30 @@ from datetime import datetime
 from ..errors import Denied
 from .access import EVERYONE
 from .cube import Cube
-from .header import Rights
+from .header import Bound, Rights
+from .scope import Scope
 
-__all__ = ["DAY_MINUTES", "NAMED", "is_made_of", "joined_expiry", "joined_rights", "narrowed", "no_wider", "withheld"]
+__all__ = [
+    "DAY_MINUTES",
+    "NAMED",
+    "NOT_MADE_OF",
+    "bounds_after",
+    "bounds_from",
+    "is_made_of",
+    "joined_expiry",
+    "joined_rights",
+    "narrowed",
+    "no_wider",
+    "withheld",
+]
 
 DAY_MINUTES = 24 * 60
 NAMED = ("read", "write", "share", "freeze", "deny")
 """Lists of rights that hold principals."""
+NOT_MADE_OF = ("supersedes", "copied")
+"""What lineage says of cubes that another does not speak for."""
+_NO_PURPOSE = "these memories may never be used for the same purpose"
+_NO_TASK = "these memories may never be used at the same task"
 _ADDED_UP = ("deny", "sensitivity")
 
 
@@ -30,21 +47,22 @@ def is_made_of(cube: Cube, ids: Sequence[str], *, or_copied: bool = False) -> bo
         ids: Of the others.
         or_copied: Whether the copy that a branch made counts.
     """
-    others = ("supersedes",) if or_copied else ("supersedes", "copied")
+    others = ("supersedes",) if or_copied else NOT_MADE_OF
     return any(parent.id in ids and parent.relation not in others for parent in cube.header.lineage.parents)
 
 
 def joined_rights(parents: Sequence[Cube]) -> Rights:
     """Return the rights of something made of several cubes: no wider than those of any of them.
 
-    Who may do something is whoever may do it with all; denials and labels add up; every condition holds.
+    Who may do something is whoever may do it with all; denials and labels add up; every condition holds. Bounds are
+    not among them: the store gives these, from what is there when it writes.
 
     Raises:
-        Denied: Their purposes or times exclude each other, so that nobody could ever use the product.
+        Denied: Their purposes, tasks or times exclude each other, so that nobody could ever use the product.
     """
     if not parents:
         return Rights()
-    rights = parents[0].header.rights
+    rights = replace(parents[0].header.rights, bounds=())
     for parent in parents[1:]:
         rights = no_wider(rights, parent.header.rights)
     return rights
@@ -59,7 +77,7 @@ def no_wider(one: Rights, two: Rights) -> Rights:
     """Return the rights that two allow both.
 
     Raises:
-        Denied: Their purposes or times exclude each other.
+        Denied: Their purposes, tasks or times exclude each other.
     """
     both: dict[str, object] = {}
     for field in fields(Rights):
@@ -68,7 +86,8 @@ def no_wider(one: Rights, two: Rights) -> Rights:
             both[field.name] = tuple(dict.fromkeys((*mine, *theirs)))
         elif field.name in NAMED:
             both[field.name] = _common(mine, theirs)
-    both["purposes"] = _purposes(one.purposes, two.purposes)
+    both["purposes"] = _stated(one.purposes, two.purposes, _NO_PURPOSE)
+    both["tasks"] = _stated(one.tasks, two.tasks, _NO_TASK)
     both["opens"] = max((at for at in (one.opens, two.opens) if at is not None), default=None)
     both["closes"] = min((at for at in (one.closes, two.closes) if at is not None), default=None)
     both["hours"] = _hours(one.hours, two.hours)
@@ -84,12 +103,12 @@ def _common(one: tuple[str, ...], two: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*mine, *theirs)))
 
 
-def _purposes(one: tuple[str, ...], two: tuple[str, ...]) -> tuple[str, ...]:
+def _stated(one: tuple[str, ...], two: tuple[str, ...], trouble: str) -> tuple[str, ...]:
     if not one or not two:
         return one or two
-    common = tuple(purpose for purpose in one if purpose in two)
+    common = tuple(name for name in one if name in two)
     if not common:
-        raise Denied("these memories may never be used for the same purpose", hint="make it of fewer of them")
+        raise Denied(trouble, hint="make it of fewer of them")
     return common
 
 
@@ -125,6 +144,47 @@ def narrowed(rights: Rights, bounds: Sequence[Rights]) -> Rights:
     except Denied:
         return replace(rights, deny=tuple(dict.fromkeys((*rights.deny, EVERYONE))))
     return rights
+
+
+def bounds_from(parent: Cube, rights: Rights, space: str, owner: Scope, *, is_copy: bool = False) -> dict[Bound, None]:
+    """Return what a cube made of another is bound by.
+
+    What rests where the cube does, belongs to whom it belongs and allows no less needs no bound. A copy rests where it
+    was put on purpose, and is bound by what its original was made of alone.
+
+    Args:
+        parent: The other.
+        rights: Of the cube.
+        space: Where the cube rests.
+        owner: Whose it is.
+        is_copy: Whether it is a copy.
+    """
+    own = replace(parent.header.rights, bounds=())
+    all_bounds = [] if is_copy else [Bound(parent.space, parent.owner.user, parent.owner.agent, own)]
+    all_bounds += parent.header.rights.bounds
+    place, mine = (space, owner.user, owner.agent), replace(rights, bounds=())
+    return {
+        each: None
+        for each in all_bounds
+        if each.gone or (each.space, each.user, each.agent) != place or narrowed(mine, [each.rights]) != mine
+    }
+
+
+def bounds_after(made: Cube, bounds: Sequence[Bound], gone: Cube, *, is_copy: bool = False) -> tuple[Bound, ...]:
+    """Return bounds when one source is forgotten: what it had last holds on, under its id.
+
+    Args:
+        made: What is bound.
+        bounds: Before.
+        gone: The source, as it was.
+        is_copy: Whether what is bound is a copy of it.
+    """
+    last = replace(gone.header.rights, bounds=())
+    places = [(each.space, each.owner.user, each.owner.agent) for each in (made, gone)]
+    is_silent = last == Rights() and places[0] == places[1]  # whoever reads the one could read the other
+    own = () if is_copy or is_silent else (Bound(*places[1], last),)
+    kept = [replace(each, gone=tuple(sorted({*each.gone, gone.id}))) for each in (*own, *gone.header.rights.bounds)]
+    return tuple(dict.fromkeys((*bounds, *kept)))
 
 
 def withheld(old: Rights, wanted: Rights, bounds: Sequence[Rights]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import hmac
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -104,12 +104,21 @@ class Auditor:
         clock: Where their time comes from.
         key: Secret of the store, at least 16 bytes.
         level: What is written.
+        kept: Says what level was kept for all processes, asked for each line; None, or no level, leaves it.
 
     Raises:
         BadInput: Another level, or a key that is too short.
     """
 
-    def __init__(self, table: AuditTable, clock: Clock, *, key: bytes, level: Level = "changes") -> None:
+    def __init__(
+        self,
+        table: AuditTable,
+        clock: Clock,
+        *,
+        key: bytes,
+        level: Level = "changes",
+        kept: Callable[[], str | None] | None = None,
+    ) -> None:
         if level not in get_args(Level):
             raise BadInput(f"unknown level of the audit {level!r}", hint=f"use one of {', '.join(get_args(Level))}")
         if len(key) < 16:
@@ -117,11 +126,23 @@ class Auditor:
         self._table = table
         self._clock = clock
         self._key = key
-        self.level = level
+        self._level: Level = level
+        self._kept = kept
+
+    @property
+    def level(self) -> Level:
+        """What is written now; another process may have said so since."""
+        said = None if self._kept is None else self._kept()
+        if said in get_args(Level):
+            self._level = said  # type: ignore[assignment]  # just checked
+        return self._level
 
     def writes(self, action: str, *, allowed: bool) -> bool:
         """Return whether such a line would be written."""
-        return not allowed or self.level == "all" or (self.level == "changes" and action not in READS)
+        if not allowed:
+            return True
+        level = self.level
+        return level == "all" or (level == "changes" and action not in READS)
 
     def allowed(
         self,

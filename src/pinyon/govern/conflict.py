@@ -254,7 +254,7 @@ def _is_as_visible(new: Statement, old: Statement) -> bool:
         and set(mine.deny) <= set(theirs.deny)
         and all(
             getattr(mine, name) in (getattr(Rights(), name), getattr(theirs, name))
-            for name in ("purposes", "opens", "closes", "hours")
+            for name in ("purposes", "tasks", "opens", "closes", "hours", "bounds")
         )
     )
 

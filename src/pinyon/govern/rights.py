@@ -10,8 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Literal, get_args
 
-from ..core.access import OPEN, Access, Policy, SpaceRights, check_principal, policy_from_json, policy_to_json
+from ..core.access import (
+    OPEN,
+    Access,
+    Limit,
+    Policy,
+    RateAction,
+    SpaceRights,
+    check_principal,
+    policy_from_json,
+    policy_to_json,
+)
 from ..core.cube import Cube
 from ..core.header import Rights
 from ..core.joining import DAY_MINUTES, NAMED, joined_expiry, joined_rights, no_wider
@@ -22,6 +33,7 @@ from ..store import Engine, Store
 
 __all__ = [
     "ADMIN",
+    "Period",
     "Rules",
     "check_keeper",
     "check_owner",
@@ -29,12 +41,18 @@ __all__ = [
     "has_admin",
     "joined_expiry",
     "joined_rights",
+    "limit_of",
     "no_wider",
     "policies_of",
+    "with_limit",
     "with_named",
     "with_space",
 ]
 
+Period = Literal["second", "minute", "hour", "day"]
+_SECONDS: dict[object, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+_MOST_CALLS = 1_000_000_000
+_LONGEST = 366 * 86_400  # seconds
 ADMIN = "role:admin"
 """Who may change the rules, as soon as the role has a holder; until then everybody may."""
 _POLICY = "policy"
@@ -152,7 +170,7 @@ def check_rights(rights: Rights) -> Rights:
     """Return rights unchanged when every part of them can be used.
 
     Raises:
-        BadInput: A principal, purpose, label or time cannot.
+        BadInput: A principal, purpose, task, label or time cannot.
     """
     for name in NAMED:
         for principal in getattr(rights, name):
@@ -161,6 +179,8 @@ def check_rights(rights: Rights) -> Rights:
         check_name(label, "label")
     for purpose in rights.purposes:
         check_name(purpose, "purpose")
+    for task in rights.tasks:
+        check_name(task, "task")
     if rights.opens is not None and rights.closes is not None and rights.opens >= rights.closes:
         raise BadInput("rights that close before they open allow nothing", hint="exchange the two moments")
     if rights.hours is not None and not all(0 <= minute <= DAY_MINUTES for minute in rights.hours):
@@ -187,6 +207,41 @@ def with_space(policy: Policy, name: str, change: Callable[[SpaceRights], SpaceR
         check_rights(new.rights)
         spaces[name] = SpaceRights(new.rights, tuple(map(check_principal, new.reach)))
     return replace(policy, spaces=tuple(sorted(spaces.items(), key=lambda pair: pair[0])))
+
+
+def limit_of(principal: str, action: RateAction, calls: int | None, per: Period | float, space: str | None) -> Limit:
+    """Return a limit of calls; without a number, one that nobody passes.
+
+    Raises:
+        BadInput: It cannot be kept.
+    """
+    check_principal(principal)
+    if action not in get_args(RateAction):
+        raise BadInput(f"{action!r} is nothing that is counted", hint=f"use one of {', '.join(get_args(RateAction))}")
+    number = 0 if calls is None else calls
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MOST_CALLS:
+        raise BadInput(f"{calls!r} is no number of calls", hint=f"0 to {_MOST_CALLS}")
+    seconds = _SECONDS.get(per, per)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 1 <= seconds <= _LONGEST:
+        raise BadInput(
+            f"{per!r} is no time in which calls are counted",
+            hint=f"use {', '.join(get_args(Period))}, or 1 to {_LONGEST} seconds",
+        )
+    return Limit(principal, action, number, int(seconds), space)
+
+
+def with_limit(policy: Policy, limit: Limit, *, is_on: bool) -> Policy:
+    """Return a policy with a limit in place of that of the same principal, action and space, or without it."""
+    kept = [
+        each
+        for each in policy.limits
+        if (each.principal, each.action, each.space) != (limit.principal, limit.action, limit.space)
+    ]
+    if not is_on and len(kept) == len(policy.limits):
+        raise BadInput(
+            f"there is no limit of {limit.principal} to {limit.action} here", hint="`pinyon rights` shows what there is"
+        )
+    return replace(policy, limits=tuple(sorted([*kept, limit] if is_on else kept, key=repr)))
 
 
 def with_named(policy: Policy, what: str, name: str, values: Sequence[str]) -> Policy:

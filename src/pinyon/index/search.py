@@ -94,6 +94,7 @@ class SearchIndex:
         folder: Where snapshots lie, or None for an index in memory alone.
         sealer: Seals the snapshots of an encrypted memory, or None for plain ones.
         config: Constants.
+        saves: Whether snapshots are written; else one that is there is read, and stays as it is.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class SearchIndex:
         folder: Path | None = None,
         sealer: Sealer | None = None,
         config: IndexConfig | None = None,
+        saves: bool = True,
     ) -> None:
         self._source = source
         self._analyzer = analyzer
@@ -127,6 +129,7 @@ class SearchIndex:
         self._has_forgotten = False
         self._is_restored = False
         self._load()
+        self._snapshots = self._snapshots if saves else None
 
     def __len__(self) -> int:
         """Return the number of cubes that can be found."""
@@ -143,9 +146,7 @@ class SearchIndex:
         return len(self._vectors.lacking)
 
     def _load(self) -> None:
-        if self._snapshots is None:
-            return
-        found = self._snapshots.load(self._manifest())
+        found = None if self._snapshots is None else self._snapshots.load(self._manifest())
         if found is None:
             return
         manifest, vectors = found.manifest, found.vectors
@@ -363,9 +364,7 @@ class SearchIndex:
             return None
         speaker = self._table.column("speaker")
         said = speaker if len(slots) == len(speaker) else speaker[slots]
-        if len(codes) == 1:
-            return np.asarray(said == codes[0])
-        return np.isin(said, codes)
+        return np.asarray(said == codes[0]) if len(codes) == 1 else np.isin(said, codes)
 
     def save(self) -> bool:
         """Write a snapshot when enough has come since the last one; return whether one was written.

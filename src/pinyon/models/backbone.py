@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ from .base import Message
 from .cache import CacheShape, StateCache
 from .fingerprint import Fingerprint, FingerprintMaker
 from .taps import Taps
+
+if TYPE_CHECKING:
+    from ..state.policy import CachePolicy
+    from ..state.session import Session
 
 __all__ = ["AfterLayer", "Backbone", "Continuation", "MaskMode"]
 
@@ -206,6 +210,25 @@ class Backbone:
         """Return an empty cache for this model."""
         shape = CacheShape(self.n_layers, self.n_kv_heads, self.head_width)
         return StateCache(shape, rope=self._rope, device=self.device)
+
+    def session(
+        self, policy: CachePolicy, *, budget_bytes: int, system: str | None = None, chunk: int | None = None
+    ) -> Session:
+        """Return a conversation without end whose keys and values stay within some bytes.
+
+        Args:
+            policy: Says what stays.
+            budget_bytes: Of keys and values, at least two tokens more than the policy's sinks.
+            system: What the model is told first, or None.
+            chunk: Most tokens read at once, >= 1; None takes 256.
+
+        Raises:
+            BadInput: The budget holds too few tokens, `chunk` is below 1, `policy` is none, or the keys of the model
+                cannot be moved, so that the talk would end at its last position.
+        """
+        from ..state.session import CHUNK, Session  # an arrow up, only here: a session is made by its model
+
+        return Session(self, policy, budget_bytes=budget_bytes, system=system, chunk=CHUNK if chunk is None else chunk)
 
     def forward(
         self,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .listen import Found, Heard, Listener, Listening
     from .moves import MOVES, Move, Trigger
+    from .operations import OPERATIONS
+    from .pipeline import Pipeline, Step
     from .policy import POLICIES, Context, Item, Label, Lfu, Lru, Policy, Semantic, Value
     from .promote import (
         Built,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOVES",
+    "OPERATIONS",
     "POLICIES",
     "Built",
     "Context",
@@ -57,6 +60,7 @@ __all__ = [
     "Moved",
     "Noted",
     "Patience",
+    "Pipeline",
     "Places",
     "Policy",
     "Promoter",
@@ -66,6 +70,7 @@ __all__ = [
     "Sizes",
     "Spreading",
     "StateRules",
+    "Step",
     "Stopped",
     "Sweeper",
     "Swept",
@@ -97,6 +102,8 @@ if not TYPE_CHECKING:
             "lifecycle": "Lifecycle",
             "listen": "Found Heard Listener Listening",
             "moves": "MOVES Move Trigger",
+            "operations": "OPERATIONS",
+            "pipeline": "Pipeline Step",
             "policy": "POLICIES Context Item Label Lfu Lru Policy Semantic Value",
             "promote": "Built CostModel Decision Promoter StateRules WeightRules decide_states decide_weights replay",
             "queue": "Patience Queue Stopped Task Work Worker",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import BadInput
 from . import _later
 from .outcomes import Shown
-from .verb import FILTERS, ID, Given, Parameter, Verb
+from .verb import FILTERS, ID, Given, Parameter, Verb, span_of
 
 if TYPE_CHECKING:
     from ..configuring import Configuration
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["KEEP_VERBS"]
 
 _ID_SHOWN = 10  # as lists of memories show them
-_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1),
-          "y": timedelta(days=365)}  # fmt: skip
 _JOBS = 100  # jobs that are shown when nothing else is asked
 _PAGE = 1000  # jobs that are read at once
 _LISTED = 50  # moves that are named one by one
@@ -70,7 +67,7 @@ def _sweep(memory: Memory, given: Given) -> Shown:
 def _configure(memory: Memory, given: Given) -> Shown:
     audit, conflicts = given.maybe("audit", str), given.maybe("conflicts", str)
     life: dict[str, Any] = {
-        name: None if said == "never" else _span(said)
+        name: None if said == "never" else span_of(said)
         for name in ("archive_after", "expire_after", "purge_after")
         if (said := given.maybe(name, str)) is not None
     }
@@ -126,8 +123,8 @@ def _retain(memory: Memory, given: Given) -> Shown:
         name,
         given.where() or _later.Where(),
         tuple(given.texts("spaces")),
-        _span(given.maybe("max_age", str)),
-        _span(given.maybe("max_idle", str)),
+        span_of(given.maybe("max_age", str)),
+        span_of(given.maybe("max_idle", str)),
         cast("Drop", given.text("action")),
         given.is_set("hold"),
         given.text("reason"),
@@ -151,16 +148,6 @@ def _rules(rules: tuple[Rule, ...]) -> Shown:
 
 def _spelled(span: timedelta) -> str:
     return f"{span.days} days" if span % timedelta(days=1) == timedelta(0) else str(span)
-
-
-def _span(text: str | None) -> timedelta | None:
-    """Read ``90d``, ``12h``, ``2y`` as a span of time."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d{1,6})\s*([mhdwy])", text.strip())
-    if found is None:
-        raise BadInput(f"{text!r} is no span of time", hint="write 30m, 12h, 90d, 8w or 2y")
-    return int(found[1]) * _SPANS[found[2]]
 
 
 def _purge(memory: Memory, given: Given) -> Shown:
@@ -211,10 +198,10 @@ def _audit(memory: Memory, given: Given) -> Shown:
 
 def _work(memory: Memory, given: Given) -> Shown:
     stop = Event() if given.is_set("forever") else None
-    if (every := _span(given.maybe("promote_every", str))) is not None:
+    if (every := span_of(given.maybe("promote_every", str))) is not None:
         memory.jobs.add("state", key="state", every=every)
     begun = memory.caller.now()
-    done = memory.work(sweep_every=_span(given.maybe("sweep_every", str)), stop=stop)
+    done = memory.work(sweep_every=span_of(given.maybe("sweep_every", str)), stop=stop)
     failed = [job for job in _all_jobs(memory) if job.error and job.updated >= begun]
     said = [f"job {job.id} ({job.kind}) failed: {job.error}" for job in failed]
     data: dict[str, Any] = {

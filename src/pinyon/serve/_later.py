@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..govern.receipts import receipt_from_json, receipt_to_json
     from ..govern.redact import RedactionRule
     from ..govern.retention import Rule, rules_to_json
+    from ..govern.revisions import revision_to_json
     from ..importing import (
         Importer,
         export,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ..memory import Memory
     from ..results import Imported, SourceResult
     from ..settings import Settings, load_settings, wants_color
-    from ..store import Rescope
+    from ..store import Rescope, Seal
     from ..store.vault import Vault, decrypt_store, encrypt_store, new_key, read_key
     from ..text import ReadTwice
     from ..verifying import verified_to_json
@@ -53,6 +54,7 @@ __all__ = [
     "Rescope",
     "Rule",
     "Scope",
+    "Seal",
     "Settings",
     "SourceResult",
     "Turn",
@@ -80,6 +82,7 @@ __all__ = [
     "receipt_to_json",
     "render",
     "restore",
+    "revision_to_json",
     "rules_to_json",
     "verified_to_json",
     "wants_color",
@@ -92,6 +95,7 @@ _HOMES = {
     "ReadTwice": "..text",
     "RedactionRule": "..govern.redact",
     "Rescope": "..store",
+    "Seal": "..store",
     "receipt_from_json": "..govern.receipts",
     "verified_to_json": "..verifying",
     "read_key": "..store.vault",
@@ -125,6 +129,7 @@ _HOMES = {
     "policy_to_json": "..core.access",
     "receipt_to_json": "..govern.receipts",
     "restore": "..importing",
+    "revision_to_json": "..govern.revisions",
     "rules_to_json": "..govern.retention",
     "wants_color": "..settings",
     "watch_files": "..importing",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import BadInput
 from . import _later
-from .outcomes import Exported, Health, Past
+from ._share_verbs import dumped, key_in, seal_of
+from .outcomes import Exported, Health, Past, Shown
 from .verb import (
     BUDGET,
     EXPIRES,
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
     from ..core.cube import Cube
     from ..core.header import Priority
     from ..govern.forgetting import Derived
+    from ..importing import Importer
     from ..memory import Memory
     from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
     from ..schedule import Spreading
+    from ..state.fuse import FuseMode
     from ..text import ReadTwice
     from ..text.base import Hits
 
-__all__ = ["MEMORY_VERBS"]
+__all__ = ["MEMORY_VERBS", "importer_of"]
 
 _READ_TWICE = Parameter(
     "read_twice",
@@ -73,14 +76,20 @@ def _add(memory: Memory, given: Given) -> Added:
 def _import(memory: Memory, given: Given) -> Imported:
     if given.is_set("replay"):
         return _replayed(memory, given)
-    space, user = given.maybe("into_space", str), given.maybe("as_user", str)
-    rescope = None if space is None and user is None else _later.Rescope(space, user)
-    importer = _later.Importer(given.texts("tags"), given.metadata(), rescope=rescope)
+    importer = importer_of(given)
     data = given.maybe("data", bytes)
     if data is not None:
         name = given.text("name") or f"stdin:{sha256(data).hexdigest()[:12]}"  # what else came in stays
         return _later.import_stream(memory, data, name, importer=importer)
     return _later.import_files(memory, given.texts("paths"), importer=importer, progress=given.progress)
+
+
+def importer_of(given: Given) -> Importer:
+    """Return how sources are read."""
+    space, user = given.maybe("into_space", str), given.maybe("as_user", str)
+    rescope = None if space is None and user is None else _later.Rescope(space, user)
+    key = key_in(given, "seal_key")
+    return _later.Importer(given.texts("tags"), given.metadata(), rescope=rescope, seal_key=key)
 
 
 def _replayed(memory: Memory, given: Given) -> Imported:
@@ -90,7 +99,7 @@ def _replayed(memory: Memory, given: Given) -> Imported:
     start = time.perf_counter()
     done = []
     for path in given.texts("paths"):
-        entries = _later.restore(memory, Path(path))
+        entries = _later.restore(memory, Path(path), seal_key=key_in(given, "seal_key"))
         done.append(_later.SourceResult(path, "added" if entries else "unchanged", cubes=entries))
         if given.progress is not None:
             given.progress(done[-1])
@@ -121,6 +130,7 @@ def _ask(memory: Memory, given: Given) -> Answer:
         budget_tokens=given.integer("budget_tokens"),
         where=given.where(),
         composer=composer,
+        fuse=cast("FuseMode | None", given.maybe("fuse", str)),
     )
 
 
@@ -175,12 +185,15 @@ def _history(memory: Memory, given: Given) -> Past:
     return Past(cube.id, versions)
 
 
-def _export(memory: Memory, given: Given) -> Exported:
+def _export(memory: Memory, given: Given) -> Exported | Shown:
+    if any(given.values.get(name) is not None for name in ("every", "on_tag", "to")):
+        return dumped(memory, given)
     path = Path(given.text("path")).expanduser()
     steps = None if given.progress is None else _steps(given.progress)
+    seal = seal_of(given)
     if given.is_set("everything"):
-        return Exported(str(path), _later.export_everything(memory, path, progress=steps).cubes)
-    return Exported(str(path), _later.export(memory, path, where=given.where(), progress=steps))
+        return Exported(str(path), _later.export_everything(memory, path, progress=steps, seal=seal).cubes)
+    return Exported(str(path), _later.export(memory, path, where=given.where(), progress=steps, seal=seal))
 
 
 def _steps(tell: Callable[[object], object]) -> Callable[[int, int], object]:
@@ -269,6 +282,8 @@ MEMORY_VERBS: tuple[Verb, ...] = (
                       ("--as-user",), "NAME"),
             Parameter("replay", "Make an empty memory the one that an archive of everything was written from", "flag",
                       "edge", ("--replay",)),
+            Parameter("seal_key", "File with the key whose seal archives must bear; with it nothing else is read",
+                      "file", "edge", ("--seal-key",), "KEYFILE"),
             Parameter("watch", "Go on, and import again whenever a file changes", "flag", "edge", ("--watch",)),
         ),
         (
@@ -310,7 +325,7 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         (
             "pinyon ask what is Ann allergic to",
             "pinyon ask what is Ann allergic to --model openai:qwen3@http://localhost:8000/v1",
-            "pinyon ask how is the pump bled --space manual --model local:smollm2",
+            "pinyon ask how is the pump bled --space manual --model local:smollm2 --fuse repair",
         ),
         (
             QUESTION,
@@ -319,6 +334,10 @@ MEMORY_VERBS: tuple[Verb, ...] = (
                       " for quotations", "text", "option", ("--model",), "SPEC"),
             BUDGET,
             _READ_TWICE,
+            Parameter("fuse", "How a local model puts several states together: repair and reposition are approximate,"
+                      " measured, and not taken where they are more than 0.1 nats off; one state and the rest as text"
+                      " when not given", "choice", "option", ("--fuse",),
+                      choices=("recompute", "reposition", "repair")),
             *FILTERS,
             WHY,
         ),
@@ -412,14 +431,26 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "Write memories into an archive that import reads.",
         "The archive is one zip file with a manifest of hashes; it holds every version. One that is there already is"
         " replaced when the new one is whole. With --everything it holds the whole store with its journal and rules,"
-        " whoever owns it, and `import --replay` makes an empty memory the same again.",
-        ("pinyon export work.pinyon --tag work", "pinyon export all.pinyon --everything"),
+        " whoever owns it, and `import --replay` makes an empty memory the same again.\n\n"
+        "With --to and --every or --on-tag, whoever runs `work` writes archives into a folder, each time something has"
+        " changed.",
+        ("pinyon export work.pinyon --tag work", "pinyon export all.pinyon --everything",
+         "pinyon export work.pinyon --seal seal.key --for ann", "pinyon export --to backups --every 1d"),
         (
-            Parameter("path", "The archive", "file", "argument", shown="FILE", is_required=True),
+            Parameter("path", "The archive", "file", "argument", shown="FILE"),
             *FILTERS,
+            Parameter("to", "Folder for archives that the queue writes again and again", "file", "option", ("--to",),
+                      "FOLDER"),
+            Parameter("every", "How often: 12h, 1d", "text", "option", ("--every",), "SPAN"),
+            Parameter("on_tag", "When something with this tag was written or has changed, looked at every minute",
+                      "text", "option", ("--on-tag",), "TAG"),
             Parameter("everything", "The whole store, its journal and its rules", "flag", "edge", ("--everything",)),
+            Parameter("seal", "File with a key, as `new-key` writes it, whose seal the archive bears", "file", "edge",
+                      ("--seal",), "KEYFILE"),
+            Parameter("recipient", "For whom this copy is; `seal trace` finds that out again", "text", "edge",
+                      ("--for",), "NAME"),
         ),
-        ("pinyon.importing:export", "pinyon.importing:export_everything"),
+        ("pinyon.importing:export", "pinyon.importing:export_everything", "pinyon.dumping:dump_every"),
         _export,
     ),
     Verb(

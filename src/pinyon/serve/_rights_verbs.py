@@ -16,26 +16,34 @@ if TYPE_CHECKING:
     from ..govern.redact import Mode, RedactionRule
     from ..memory import Memory
 
-__all__ = ["RIGHTS_VERBS"]
+__all__ = ["RIGHTS_VERBS", "policy_shown"]
 
-_LISTS = ("read", "write", "share", "freeze", "deny", "reach", "purposes", "labels")
+_LISTS = ("read", "write", "share", "freeze", "deny", "reach", "purposes", "tasks", "labels")
 _MINUTES_A_DAY = 24 * 60
 
 
 def _show(memory: Memory, _: Given) -> Shown:
-    return _policy(memory.rights.policy())
+    return policy_shown(memory.rights.policy())
+
+
+def _report(memory: Memory, given: Given) -> Shown:
+    found = memory.rights.report(since=given.moment("since"), until=given.moment("until"))
+    data = [_later.revision_to_json(each) for each in found]
+    return Shown(cast("Any", data), tuple(map(str, found)) or ("nobody gained or lost anything",))
 
 
 def _group(memory: Memory, given: Given) -> Shown:
-    return _policy(memory.rights.group(given.text("name"), add=given.texts("add"), remove=given.texts("remove")))
+    return policy_shown(memory.rights.group(given.text("name"), add=given.texts("add"), remove=given.texts("remove")))
 
 
 def _role(memory: Memory, given: Given) -> Shown:
-    return _policy(memory.rights.role(given.text("name"), add=given.texts("add"), remove=given.texts("remove")))
+    return policy_shown(memory.rights.role(given.text("name"), add=given.texts("add"), remove=given.texts("remove")))
 
 
 def _clear(memory: Memory, given: Given) -> Shown:
-    return _policy(memory.rights.clear(given.text("principal"), add=given.texts("add"), remove=given.texts("remove")))
+    return policy_shown(
+        memory.rights.clear(given.text("principal"), add=given.texts("add"), remove=given.texts("remove"))
+    )
 
 
 def _grant(memory: Memory, given: Given) -> Shown | Cube:
@@ -60,11 +68,11 @@ def _revoke(memory: Memory, given: Given) -> Shown | Cube:
 
 
 def _open_space(memory: Memory, _: Given) -> Shown:
-    return _policy(memory.rights.open_space())
+    return policy_shown(memory.rights.open_space())
 
 
 def _close_others(memory: Memory, given: Given) -> Shown:
-    return _policy(memory.rights.close_others(given.is_set("is_closed")))
+    return policy_shown(memory.rights.close_others(given.is_set("is_closed")))
 
 
 def _may(memory: Memory, given: Given) -> Shown:
@@ -100,10 +108,11 @@ def _redaction(rules: Sequence[RedactionRule]) -> Shown:
 
 
 def _given(result: Cube | Policy) -> Shown | Cube:
-    return _policy(result) if isinstance(result, _later.Policy) else result
+    return policy_shown(result) if isinstance(result, _later.Policy) else result
 
 
-def _policy(policy: Policy) -> Shown:
+def policy_shown(policy: Policy) -> Shown:
+    """Return what is ruled, for people and for machines."""
     said = _later.policy_to_json(policy)
     lines: list[str] = []
     for what, title in (("groups", "group"), ("roles", "role"), ("clearances", "cleared")):
@@ -113,6 +122,11 @@ def _policy(policy: Policy) -> Shown:
         ]
     for name, rights in cast("dict[str, dict[str, object]]", said.get("spaces", {})).items():
         lines += [f"space {name}: {key} {_value(value)}" for key, value in rights.items()]
+    lines += [
+        f"limit {each.principal}: {each.calls} {each.action}s in {each.per_s} seconds, "
+        + ("all spaces together" if each.space is None else f"space {each.space}")
+        for each in policy.limits
+    ]
     if policy.is_closed:
         lines.append("spaces without rights of their own admit owners alone")
     return Shown(said, tuple(lines) or ("nothing is ruled: what nobody owns, everyone of the tenant reads and writes",))
@@ -155,6 +169,7 @@ _RIGHTS = (
     _names("deny", "Who may do nothing, whatever else they hold", "--deny"),
     _names("reach", "Whose rights to the space extend to what others own in it", "--reach"),
     _names("purposes", "Purpose that must be stated, one of these", "--for-purpose", "NAME"),
+    _names("tasks", "Task that one must be at, one of these", "--for-task", "NAME"),
     _names("labels", "Label of sensitivity, for which all but the owner must be cleared", "--label", "NAME"),
 )
 _CHANGE = (
@@ -169,7 +184,7 @@ _LABELS = (
 RIGHTS_VERBS: tuple[Verb, ...] = (
     Verb(
         "rights",
-        "Show what is ruled: groups, roles, clearances, rights to spaces.",
+        "Show what is ruled: groups, roles, clearances, rights to spaces, limits.",
         "",
         ("pinyon rights", "pinyon rights --json"),
         (),
@@ -177,10 +192,23 @@ RIGHTS_VERBS: tuple[Verb, ...] = (
         _show,
     ),
     Verb(
+        "rights-report",
+        "Show who gained and lost what, when, and by whom.",
+        "It is made from the journal: what really changed in the rules of the tenant and in the rights of single"
+        " memories, and what came or went with a group or role.",
+        ("pinyon rights-report --since 2024-05-01", "pinyon rights-report --json"),
+        (
+            Parameter("since", "Earliest time", "moment", "option", ("--since",), "TIME"),
+            Parameter("until", "Latest time, exclusive", "moment", "option", ("--until",), "TIME"),
+        ),
+        ("pinyon.rights_desk:RightsDesk.report",),
+        _report,
+    ),
+    Verb(
         "grant",
         "Give rights to one memory, or to the space.",
-        "From its first rights on, a space denies what is not given. Denials, purposes and times bind everybody, even"
-        " the owner; labels bind all but the owner.",
+        "From its first rights on, a space denies what is not given. Denials, purposes, tasks and times bind everybody,"
+        " even the owner; labels bind all but the owner.",
         (
             "pinyon grant --space ward --read group:care --write role:nurse",
             "pinyon grant 3f9a1c2b --read user:bob --for-purpose care",

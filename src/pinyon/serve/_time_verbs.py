@@ -129,14 +129,15 @@ def _merge_branch(memory: Memory, given: Given) -> Shown:
 def _verify(memory: Memory, given: Given) -> Shown:
     archives = [Path(name).expanduser() for name in given.texts("archives")]
     receipts = [_receipt(Path(name).expanduser()) for name in given.texts("receipts")]
-    found = memory.verify(archives=archives, receipts=receipts)
+    heads = given.texts("heads")
+    found = memory.verify(archives=archives, receipts=receipts, heads=heads)
     repaired: list[str] = []
     if given.is_set("repair"):
         for problem in found.problems:
             if problem.repair is not None:
                 memory.repair(problem)
                 repaired.append(problem.message)
-        found = memory.verify(archives=archives, receipts=receipts) if repaired else found
+        found = memory.verify(archives=archives, receipts=receipts, heads=heads) if repaired else found
     lines = [f"repaired: {message}" for message in repaired]
     lines += [f"{problem.severity}: {problem.message}" for problem in found.problems]
     if any(problem.repair is not None for problem in found.problems):
@@ -145,6 +146,7 @@ def _verify(memory: Memory, given: Given) -> Shown:
     lines.append(
         f"{'sound' if found.is_sound else 'not sound'}: looked at {looked}; the journal follows to {found.sound}"
     )
+    lines.append(f"head {found.head}")
     data: dict[str, Any] = {**_later.verified_to_json(found), "repaired": repaired}
     return Shown(data, tuple(lines), found.is_sound)
 
@@ -200,12 +202,20 @@ TIME_VERBS: tuple[Verb, ...] = (
         "verify",
         "Walk the journal's chain, hash everything again, and look at rules, audit and index.",
         "Says what is wrong and how bad it is: damage to what was written, or to what is derived from it. With --repair"
-        " what is derived is made again; what is sealed is never touched.",
-        ("pinyon verify", "pinyon verify backup.pinyon --receipt receipt.json", "pinyon verify --repair"),
+        " what is derived is made again; what is sealed is never touched. Its last line is the head of the journal:"
+        " kept elsewhere and given again with --head, it shows an end that was cut off or a history written anew.",
+        (
+            "pinyon verify",
+            "pinyon verify backup.pinyon --receipt receipt.json",
+            "pinyon verify --head 41:9f2c…",
+            "pinyon verify --repair",
+        ),
         (
             Parameter("archives", "Archives to look at, too", "file", "argument", shown="FILE", is_many=True),
             Parameter("receipts", "Receipt of forgetting to look at, too; give it again for more", "file", "option",
                       ("--receipt",), "FILE", is_many=True),
+            Parameter("heads", "Head of the journal that was printed before, which it must still hold; give it again"
+                      " for more", "text", "option", ("--head",), "NUMBER:HASH", is_many=True),
             Parameter("repair", "Make again what is derived", "flag", "edge", ("--repair",)),
         ),
         ("pinyon.memory:Memory.verify", "pinyon.memory:Memory.repair"),

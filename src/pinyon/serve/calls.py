@@ -18,11 +18,13 @@ import click
 from ..errors import BadInput, Damaged, MissingExtra, ModelError, NotFound
 from ..places import check_whole, file_of, is_server
 from . import _later
+from ._memory_verbs import importer_of
+from ._model_verbs import run_chat
 from ._time_verbs import shown_line
 from .options import SCOPE_OPTIONS, common_options
 from .outcomes import Health, Shown
 from .screen import Screen, is_terminal, read_input
-from .verbs import Verb
+from .verbs import Given, Verb
 
 if TYPE_CHECKING:
     from ..core.scope import Scope
@@ -268,7 +270,7 @@ def _run_import(call: _Call) -> int:
 
 def _watch(memory: Memory, call: _Call) -> int:
     """Import again and again until interrupted; with --json one document a line."""
-    importer = _later.Importer(tuple(call.values["tags"]), dict(call.values["metadata"]) or None)
+    importer = importer_of(Given(call.values))
     if call.screen.is_lively:
         call.screen.say("watching; stop with Ctrl-C")
     for result in _later.watch_files(memory, call.values["paths"], stop=Event(), importer=importer):
@@ -321,6 +323,8 @@ def _is_agreed(screen: Screen, plan: Forgotten) -> bool:
 
 
 def _run_export(call: _Call) -> int:
+    if all(call.values[name] is None for name in ("path", "to", "every", "on_tag")):
+        raise Misuse("nothing says where to", "name a file; or a folder with --to, together with --every")
     if call.values["path"] != "-":
         unit = "entries" if call.values["everything"] else "memories"
         with call.open() as memory, call.screen.bar(unit) as progress:
@@ -450,6 +454,17 @@ def _run_measure(call: _Call) -> int:
     return FAILED if isinstance(result, Shown) and not result.is_good else 0
 
 
+def _run_apart(call: _Call) -> int:
+    """Run a verb that looks at files beside a memory, with the memory where there is one."""
+    if call.address is None and not call.path.exists():
+        result = call.verb.run(cast("Memory", None), call.values)
+    else:
+        with call.open() as memory:
+            result = call.verb.run(memory, call.values)
+    call.screen.show(result)
+    return FAILED if isinstance(result, Shown) and not result.is_good else 0
+
+
 def _run_doctor(call: _Call) -> int:
     screen = call.screen
     if screen.is_lively:
@@ -476,6 +491,9 @@ _FLOWS: Final[Mapping[str, Callable[[_Call], int]]] = {
     "migrate": _run_migrate,
     "measure": _run_measure,
     "heads": _run_measure,
+    "chat": lambda call: run_chat(call.screen, call.verb, call.values),
     "shred": _run_shred,
+    "seal": _run_apart,
+    "registry": _run_apart,
 }
 """Verbs that talk with the terminal while they run; all others are run and shown."""

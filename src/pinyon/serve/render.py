@@ -72,7 +72,8 @@ def json_of(result: object) -> Json:
             return {"cubes": _cubes(result.cubes), **counts, "ms": result.ms}
         case Imported():
             sources: list[Json] = [
-                {"source": s.source, "outcome": s.outcome, "cubes": s.cubes, "reason": s.reason} for s in result.sources
+                {"source": s.source, "outcome": s.outcome, "cubes": s.cubes, "reason": s.reason, "format": s.format}
+                for s in result.sources
             ]
             return {"sources": sources, "cubes": result.cubes, "ms": result.ms}
         case Hits():

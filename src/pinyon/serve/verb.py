@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from ..errors import BadInput
@@ -35,6 +37,7 @@ __all__ = [
     "Sort",
     "Verb",
     "how_many",
+    "span_of",
 ]
 
 Sort = Literal["words", "text", "integer", "flag", "moment", "pair", "condition", "choice", "file", "bytes"]
@@ -46,6 +49,8 @@ into its `Who`; an ``edge`` parameter ends at the edge, and ``input`` is what a 
 
 Action = Callable[["Memory", "Given"], object]
 _T = TypeVar("_T")
+_SPANS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1),
+          "y": timedelta(days=365)}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,13 @@ SCOPE = (
         shown="NAME",
     ),
     Parameter(
+        "task",
+        "What one is at while asking; memories may be bound to tasks",
+        role="scope",
+        flags=("--task",),
+        shown="NAME",
+    ),
+    Parameter(
         "as_of",
         "Answer as the memory would have answered at this moment",
         "moment",
@@ -278,6 +290,20 @@ WHY = Parameter("why", "Show how it was found: each way of looking, its rank and
 BUDGET = Parameter(
     "budget_tokens", "Most tokens of the passages", "integer", "option", ("--budget",), "TOKENS", 2000, least=1
 )
+
+
+def span_of(text: str | None) -> timedelta | None:
+    """Read ``90d``, ``12h``, ``2y`` as a span of time; None stays None.
+
+    Raises:
+        BadInput: It is written otherwise.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})\s*([mhdwy])", text.strip())
+    if found is None:
+        raise BadInput(f"{text!r} is no span of time", hint="write 30m, 12h, 90d, 8w or 2y")
+    return int(found[1]) * _SPANS[found[2]]
 
 
 def how_many(help: str) -> Parameter:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from ._keep_verbs import KEEP_VERBS
+from ._limit_verbs import LIMIT_VERBS
 from ._measure_verbs import MEASURE_VERBS
 from ._memory_verbs import MEMORY_VERBS
 from ._model_verbs import MODEL_VERBS
+from ._pipeline_verbs import PIPELINE_VERBS
 from ._rights_verbs import RIGHTS_VERBS
 from ._server_verbs import SERVER_VERBS
+from ._share_verbs import SHARE_VERBS
 from ._state_verbs import STATE_VERBS
 from ._time_verbs import TIME_VERBS
 from ._vault_verbs import VAULT_VERBS
@@ -20,8 +23,11 @@ VERBS: tuple[Verb, ...] = (
     *STATE_VERBS,
     *TIME_VERBS,
     *KEEP_VERBS,
+    *PIPELINE_VERBS,
     *RIGHTS_VERBS,
+    *LIMIT_VERBS,
     *VAULT_VERBS,
+    *SHARE_VERBS,
     *SERVER_VERBS,
     *MEASURE_VERBS,
     *MODEL_VERBS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,7 +37,7 @@ class FusedSegment:
     Args:
         read: What a model holds that has read it, ready to be kept.
         mode: How it was made in the end; ``recompute`` when the others were too far off.
-        reused: Tokens that were taken from the states; the model has read the others.
+        kept: Tokens that were taken from each state, in their order; the model has read the others.
         measured: Mean KL in nats from reading everything to the mode that was asked for, on the sample; None where
             that is exact.
         sampled: Tokens of the sample; 0 where nothing was measured.
@@ -45,9 +45,14 @@ class FusedSegment:
 
     read: Attached
     mode: FuseMode
-    reused: int
+    kept: tuple[int, ...]
     measured: float | None
     sampled: int
+
+    @property
+    def reused(self) -> int:
+        """Tokens that were taken from the states."""
+        return sum(self.kept)
 
     @property
     def divergence(self) -> float:
@@ -61,12 +66,14 @@ class _Taken:
 
     Args:
         part: Which part.
+        number: Its place among the parts.
         indices: Their places in the part, increasing.
         places: Their places in the whole, increasing.
         is_same: Whether everything before them is the same in both, so that nothing about them changes.
     """
 
     part: Attached
+    number: int
     indices: tuple[int, ...]
     places: tuple[int, ...]
     is_same: bool = False
@@ -75,11 +82,11 @@ class _Taken:
         """Return those that stand at some places."""
         wanted = set(kept)
         pairs = [(i, p) for i, p in zip(self.indices, self.places, strict=True) if p in wanted]
-        return _Taken(self.part, tuple(i for i, _ in pairs), tuple(p for _, p in pairs), self.is_same)
+        return replace(self, indices=tuple(i for i, _ in pairs), places=tuple(p for _, p in pairs))
 
     def at(self, order: dict[int, int]) -> _Taken:
         """Return the same where the whole is numbered in another way."""
-        return _Taken(self.part, self.indices, tuple(order[place] for place in self.places), self.is_same)
+        return replace(self, places=tuple(order[place] for place in self.places))
 
 
 def fuse_segment(
@@ -90,6 +97,7 @@ def fuse_segment(
     *,
     repaired: int = REPAIRED,
     most: float = MOST_DIVERGENCE,
+    known: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FusedSegment:
     """Make what a model would hold that has read a segment out of what it held after reading parts of it.
@@ -111,6 +119,7 @@ def fuse_segment(
         mode: ``recompute`` reads everything after the part that begins alike, which is exact.
         repaired: Tokens r of each later part that ``repair`` reads again, >= 0.
         most: Nats by which answers may differ on average; beyond it everything is read.
+        known: Nats that were measured on these very states before; None measures.
         progress: Told the number of tokens that were read, now and then.
 
     Raises:
@@ -132,15 +141,18 @@ def fuse_segment(
         later = [_without_first(each, repaired, segment) for each in later]
     later = [each for each in later if each.indices]
     if mode == "recompute" or not later:
-        return _all_read(backbone, segment, first, progress)
-    apart, sampled = _measured(backbone, segment, first, later)
+        return _all_read(backbone, segment, first, len(parts), progress)
+    apart, sampled = _measured(backbone, segment, first, later) if known is None else (known, 0)
     if apart > most:
-        return _all_read(backbone, segment, first, progress, apart, sampled)
+        return _all_read(backbone, segment, first, len(parts), progress, apart, sampled)
     cache = _woven(backbone, segment.ids, [first, *later], progress)
-    reused = sum(len(each.indices) for each in (first, *later))
-    return FusedSegment(
-        Attached(cache, segment.ids, segment.origins, is_approximate=True), mode, reused, apart, sampled
-    )
+    kept = _kept([first, *later], len(parts))
+    return FusedSegment(Attached(cache, segment.ids, segment.origins, is_approximate=True), mode, kept, apart, sampled)
+
+
+def _kept(taken: Sequence[_Taken], parts: int) -> tuple[int, ...]:
+    """Return how many tokens were taken from each part."""
+    return tuple(sum(len(each.indices) for each in taken if each.number == number) for number in range(parts))
 
 
 def _taken(segment: Segment, parts: Sequence[Attached]) -> tuple[_Taken, list[_Taken]]:
@@ -148,7 +160,7 @@ def _taken(segment: Segment, parts: Sequence[Attached]) -> tuple[_Taken, list[_T
     alike = [_alike(part.ids, segment.ids) for part in parts]
     lead = max(range(len(parts)), key=lambda place: (alike[place], not parts[place].is_approximate, -place))
     begin = min(alike[lead], len(segment.ids) - 1)  # something has to be read for the model to go on
-    first = _Taken(parts[lead], tuple(range(begin)), tuple(range(begin)), is_same=not parts[lead].is_approximate)
+    first = _Taken(parts[lead], lead, tuple(range(begin)), tuple(range(begin)), not parts[lead].is_approximate)
     found: dict[int, dict[int, int]] = {}
     free = set(range(begin, len(segment.ids)))  # a token at a border may belong to two passages
     for span in segment.origins.spans:
@@ -160,7 +172,11 @@ def _taken(segment: Segment, parts: Sequence[Attached]) -> tuple[_Taken, list[_T
                 found.setdefault(number, {}).update(moved)
                 free.difference_update(moved)
                 break
-    later = [_Taken(parts[n], tuple(i for _, i in sorted(p.items())), tuple(sorted(p))) for n, p in found.items() if p]
+    later = [
+        _Taken(parts[n], n, tuple(index for _, index in sorted(places.items())), tuple(sorted(places)))
+        for n, places in found.items()
+        if places
+    ]
     return first, later
 
 
@@ -198,6 +214,7 @@ def _all_read(
     backbone: Backbone,
     segment: Segment,
     first: _Taken,
+    parts: int,
     progress: Callable[[int], None] | None,
     measured: float | None = None,
     sampled: int = 0,
@@ -207,7 +224,7 @@ def _all_read(
     if first.is_same:
         base = Attached(first.part.cache.clone(), first.part.ids, first.part.origins, is_approximate=False)
     read = read_segment(backbone, segment, base=base, progress=progress)
-    return FusedSegment(read, "recompute", len(first.indices) if first.is_same else 0, measured, sampled)
+    return FusedSegment(read, "recompute", _kept([first] if first.is_same else [], parts), measured, sampled)
 
 
 def _woven(

@@ -20,10 +20,11 @@ from .policy import CachePolicy, check_policy, shape_of
 if TYPE_CHECKING:
     from ..models.backbone import Backbone
 
-__all__ = ["Session"]
+__all__ = ["CHUNK", "Session"]
 
 Role = Literal["system", "user", "assistant"]
-_CHUNK = 256
+CHUNK = 256
+"""Most tokens read at once where nothing else is said; ours."""
 _BURST = 32  # entries freed at once while an answer grows: each cut copies the cache
 _QUESTION, _ANSWER = "pinyonquestion", "pinyonanswer"  # stand for turns that are in the cache already
 
@@ -61,7 +62,7 @@ class Session:
         *,
         budget_bytes: int,
         system: str | None = None,
-        chunk: int = _CHUNK,
+        chunk: int = CHUNK,
     ) -> None:
         check_policy(policy)
         if isinstance(budget_bytes, bool) or not isinstance(budget_bytes, int):

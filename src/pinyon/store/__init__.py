@@ -13,15 +13,20 @@ if TYPE_CHECKING:
         Manifest,
         OpenArchive,
         Rescope,
+        Seal,
+        Sealed,
         Taken,
         blobs_of,
         check_archive,
         export_all,
         export_cubes,
+        export_things,
         import_archive,
         is_archive,
+        marks_in,
         may_add,
         read_archive,
+        recipient_of,
         restore_archive,
     )
     from .base import Engine, Placed, SourceMark, Transaction, VectorRows
@@ -49,6 +54,8 @@ __all__ = [
     "Placed",
     "Rescope",
     "Room",
+    "Seal",
+    "Sealed",
     "Shredded",
     "SourceMark",
     "SqliteEngine",
@@ -64,12 +71,15 @@ __all__ = [
     "encrypt_store",
     "export_all",
     "export_cubes",
+    "export_things",
     "import_archive",
     "is_archive",
+    "marks_in",
     "may_add",
     "new_key",
     "read_archive",
     "read_key",
+    "recipient_of",
     "restore_archive",
 ]
 
@@ -79,8 +89,9 @@ if not TYPE_CHECKING:
         {
             "_cipher": "Keys",
             "archive": (
-                "Archived ArchiveLimits Extras Manifest OpenArchive Rescope Taken blobs_of check_archive "
-                "export_all export_cubes import_archive is_archive may_add read_archive restore_archive"
+                "Archived ArchiveLimits Extras Manifest OpenArchive Rescope Seal Sealed Taken blobs_of check_archive "
+                "export_all export_cubes export_things import_archive is_archive marks_in may_add read_archive "
+                "recipient_of restore_archive"
             ),
             "base": "Engine Placed SourceMark Transaction VectorRows",
             "blobs": "Blobs FileBlobs MemoryBlobs",

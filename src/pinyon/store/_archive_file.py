@@ -31,6 +31,7 @@ from ._archive_lines import (
     told_of_line,
     version_of_line,
 )
+from ._archive_seal import Sealed, check_seal, sealed_in
 from ._archive_zip import FIRST, FORMAT, ArchiveLimits, Unpacker
 from .side import AuditEntry
 
@@ -61,6 +62,7 @@ class Manifest:
         events: Number of entries of the journal.
         blobs: Number of blobs.
         head: End of the journal it was written from.
+        seal: What it says of its seal, or None; `OpenArchive.check_seal` proves it.
     """
 
     version: int
@@ -72,6 +74,7 @@ class Manifest:
     events: int
     blobs: int
     head: Head
+    seal: Sealed | None = None
 
 
 def is_archive(head: bytes) -> bool:
@@ -160,6 +163,30 @@ class OpenArchive:
         said = (self.manifest.cubes, self.manifest.versions, self.manifest.events, self.manifest.blobs)
         if said != (cubes, versions, events, len(named)):
             raise self._zip.said("manifest.json")
+
+    def check_seal(self, key: bytes) -> Sealed:
+        """Return what the archive says of its seal, when the seal is that of a key.
+
+        It covers the manifest, and so the digest of every member: `check` looks whether they are those.
+
+        Args:
+            key: 32 bytes.
+
+        Raises:
+            BadInput: It bears no seal.
+            WrongKey: It was sealed with another key.
+            Damaged: It was changed after it was sealed.
+        """
+        return check_seal(self.path, {} if self._zip is None else self._zip.manifest, key)
+
+    def all_told(self) -> Iterator[Told]:
+        """Yield what was done to cubes, as far as the archive tells."""
+        if self._zip is not None:
+            yield from map(told_of, self.journal()) if self.manifest.extent == "whole" else self._told()
+
+    def digest(self, member: str = FIRST) -> str:
+        """Return the SHA-256 of a member as the manifest says it; empty where there is none."""
+        return "" if self._zip is None or not self._zip.has(member) else self._zip.sizes[member][1]
 
     def _check_blobs(self, named: set[str]) -> None:
         if self._zip is None:
@@ -339,6 +366,7 @@ def _manifest(file: Unpacker) -> Manifest:
             events=int(counts["events"]),
             blobs=int(counts["blobs"]),
             head=Head(int(head["seq"]), str(head["chain"]), int(head["time"])),
+            seal=sealed_in(said),
         )
     except UNREADABLE as error:
         raise file.said("manifest.json") from error

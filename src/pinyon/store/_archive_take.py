@@ -12,7 +12,7 @@ from ..core.access import Access
 from ..core.clock import micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
 from ..core.events import Event, Head
-from ..core.header import Header, Lineage, Parent, Provenance, Rights
+from ..core.header import Bound, Header, Lineage, Parent, Provenance, Rights
 from ..core.payload import Json, Payload, Text
 from ..core.scope import Scope, check_name
 from ..errors import BadInput, Conflict, Denied
@@ -37,6 +37,7 @@ class Rescope:
     Args:
         into_space: Every cube goes into this space.
         as_user: Every cube becomes this user's.
+        as_agent: Every cube becomes this agent's.
         spaces: New names of spaces.
         users: New names of users.
         tenants: New names of tenants; None for cubes without one.
@@ -47,6 +48,7 @@ class Rescope:
     spaces: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)
     tenants: Mapping[str | None, str | None] = field(default_factory=dict)
+    as_agent: str | None = None
 
     def __post_init__(self) -> None:
         for name in (self.into_space, *self.spaces.values()):
@@ -55,12 +57,15 @@ class Rescope:
         for name in (self.as_user, *self.users.values()):
             if name is not None:
                 check_name(name, "user")
+        if self.as_agent is not None:
+            check_name(self.as_agent, "agent")
 
     def place(self, space: str, owner: Scope) -> tuple[str, Scope]:
         """Return where a cube goes, and whose it becomes."""
         user = self.as_user or (owner.user if owner.user is None else self.users.get(owner.user, owner.user))
         tenant = self.tenants.get(owner.tenant, owner.tenant)
-        return self.into_space or self.spaces.get(space, space), replace(owner, user=user, tenant=tenant)
+        whose = replace(owner, user=user, tenant=tenant, agent=self.as_agent or owner.agent)
+        return self.into_space or self.spaces.get(space, space), whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ def import_archive(
     progress: Progress | None = None,
     with_rules: Callable[[Mapping[str, str]], object] | None = None,
     redact: Callable[[Cube], Cube] | None = None,
+    seal_key: bytes | None = None,
+    only: Callable[[Cube], bool] | None = None,
 ) -> Taken:
     """Take in the cubes of an archive, with ids, versions and times; everything is checked before anything is written.
 
@@ -117,24 +124,33 @@ def import_archive(
         with_rules: Given what is ruled in the archive, to apply it if that is allowed; None applies nothing.
         redact: Given each version of each cube; returns it as it may be kept here, or raises `BadInput`, and then
             nothing is written.
+        seal_key: The archive must bear the seal of this key; None asks for none.
+        only: Says of a cube, as the archive has it, whether it is taken; None takes all.
 
     Raises:
         Damaged: It is cut off or was changed; the message names the member.
+        WrongKey: It was sealed with another key.
         TooNew: A later version of pinyon wrote it.
-        BadInput: It holds what no archive holds, or unpacks beyond the limits.
+        BadInput: It holds what no archive holds, bears no seal where one is asked for, or unpacks beyond the limits.
         Denied: The caller may not write a space of it.
     """
+
+    def wanted(thing: Archived) -> bool:
+        return only is None or only(thing.cube)
+
     with OpenArchive(path, limits) as archive:
+        if seal_key is not None:
+            archive.check_seal(seal_key)
         moved = _Move(rescope or Rescope())
         archive.check(visit=_Asking(path, access, moved).visit)
         if redact is not None:
-            for thing in archive.cubes():
+            for thing in filter(wanted, archive.cubes()):
                 for cube in thing.chain:
                     redact(cube)
         if with_rules is not None and (rules := archive.rules()):
             with_rules(rules)
         taken = Taken()
-        things = map(archive.told, archive.cubes())
+        things = map(archive.told, filter(wanted, archive.cubes()))
         while batch := list(islice(things, _BATCH)):
             fresh = [_redacted(moved.of(thing), redact) for thing in batch]
             taken = _take(engine, archive, fresh, access.scope, now, taken)
@@ -200,18 +216,30 @@ class _Move:
 
     def _header(self, header: Header) -> Header:
         rights, life = header.rights, header.life
-        kept = Rights(
-            sensitivity=rights.sensitivity,
-            deny=rights.deny,
-            purposes=rights.purposes,
-            opens=rights.opens,
-            closes=rights.closes,
-            hours=rights.hours,
-        )
+        kept = replace(_kept(rights), bounds=tuple(dict.fromkeys(map(self._bound, rights.bounds))))
         parents = tuple(Parent(self.ids.get(p.id, p.id), p.version, p.relation) for p in header.lineage.parents)
         if life.superseded_by is not None:
             life = replace(life, superseded_by=self.ids.get(life.superseded_by, life.superseded_by))
         return replace(header, rights=kept, life=life, lineage=Lineage(parents))
+
+    def _bound(self, bound: Bound) -> Bound:
+        """Return what binds a cube, as it is here: what it speaks of moved too."""
+        space, owner = self.rescope.place(bound.space, Scope(user=bound.user, agent=bound.agent))
+        gone = tuple(sorted(self.ids.get(id, id) for id in bound.gone))
+        return Bound(space, owner.user, owner.agent, _kept(bound.rights), gone)
+
+
+def _kept(rights: Rights) -> Rights:
+    """Return what rights forbid, without what they grant."""
+    return Rights(
+        sensitivity=rights.sensitivity,
+        deny=rights.deny,
+        purposes=rights.purposes,
+        tasks=rights.tasks,
+        opens=rights.opens,
+        closes=rights.closes,
+        hours=rights.hours,
+    )
 
 
 @dataclass(slots=True)
@@ -265,6 +293,8 @@ def _take(
             writer = Writer(tx, actor, "", now)
             for thing in fresh:
                 _adopt(writer, thing)
+            made = [thing.cube.id for thing in fresh if thing.cube.header.lineage.parents]
+            writer.bind(tx.live(made).values() if made else ())
             writer.finish()
     gone = sum(id in spent for id in ids)
     return Taken(taken.created + len(fresh), taken.unchanged + len(ids) - gone - len(fresh), taken.forgotten + gone)
@@ -310,6 +340,7 @@ def restore_archive(
     *,
     limits: ArchiveLimits | None = None,
     progress: Progress | None = None,
+    seal_key: bytes | None = None,
 ) -> int:
     """Replay a whole archive entry by entry, so that the store becomes the one it was written from.
 
@@ -322,18 +353,22 @@ def restore_archive(
         path: An archive of everything.
         limits: What the archive may ask of the machine.
         progress: Told of entries as they are done.
+        seal_key: The archive must bear the seal of this key; None asks for none.
 
     Returns:
         The number of entries written.
 
     Raises:
         Damaged: It is cut off or was changed; the message names the member.
-        BadInput: It holds some cubes only.
+        WrongKey: It was sealed with another key.
+        BadInput: It holds some cubes only, or bears no seal where one is asked for.
         Conflict: The store has a history of its own.
     """
     with OpenArchive(path, limits) as archive:
         if archive.manifest.extent != "whole":
             raise BadInput(f"the archive {path} holds some memories only", hint="import it instead")
+        if seal_key is not None:
+            archive.check_seal(seal_key)
         archive.check()
         head = engine.head()
         if not _is_prefix(archive, head):

@@ -17,6 +17,7 @@ from typing import IO
 
 from ..core.payload import Json, canonical
 from ..errors import BadInput, Damaged, PinyonError
+from ._archive_seal import Seal
 
 __all__ = ["FIRST", "FORMAT", "ArchiveLimits", "Packer", "Unpacker"]
 
@@ -69,6 +70,7 @@ class Packer:
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w")
         self.members: dict[str, Json] = {}
+        self.manifest: dict[str, Json] = {}
 
     @contextmanager
     def member(self, name: str, *, is_packed: bool = True) -> Iterator[Callable[[bytes], None]]:
@@ -88,11 +90,14 @@ class Packer:
             yield put
         self.members[name] = {"bytes": size, "sha256": seen.hexdigest()}
 
-    def finish(self, manifest: Mapping[str, Json]) -> None:
-        """Write the manifest, and the end of the file."""
-        said = canonical({**manifest, "members": dict(self.members)}).encode()
+    def finish(self, manifest: Mapping[str, Json], seal: Seal | None = None) -> None:
+        """Write the manifest, sealed where a key is given, and the end of the file."""
+        said: dict[str, Json] = {**manifest, "members": dict(self.members)}
+        if seal is not None:
+            said["seal"] = {"key": seal.key_id, "mac": seal.of(canonical(said).encode())}
+        self.manifest = said
         with self.member(MANIFEST) as put:
-            put(said)
+            put(canonical(said).encode())
         self._zip.close()
 
     def close(self) -> None:
@@ -119,7 +124,7 @@ class Unpacker:
         try:
             with self._told("its directory"):
                 self._zip = zipfile.ZipFile(self._file)
-            self._infos = self._listed()
+                self._infos = self._listed()
             self.manifest = self._manifest()
             self.sizes: dict[str, tuple[int, str]] = self._sizes()
         except BaseException:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from ..errors import Damaged, TooNew
 from ._connect import PLAIN_MAGIC, check_key, connected
-from ._said import WAIT_S, failures, plainly
+from ._said import WAIT_S, failures, plainly, twice
 from ._schema import APPLICATION_ID, SCHEMA_VERSION
 from ._sql import said
 
@@ -66,6 +66,35 @@ class _Reading(plainly):
             self._tell(error)
 
 
+class _Writing:
+    """A lock that names a thread's mistake of taking it twice, where a plain one would wait for good."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    def __enter__(self) -> None:
+        if self._owner == threading.get_ident():
+            raise twice(str(self._path))
+        self._lock.acquire()
+        self._owner = threading.get_ident()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._owner = None
+        self._lock.release()
+
+    def hold_up(self, timeout: float) -> bool:
+        """Keep others from writing for a fork, when that can be had in time."""
+        return self._lock.acquire(timeout=timeout)
+
+    def let_go(self) -> None:
+        """Let others write after a fork."""
+        self._lock.release()
+
+
 class Connections:
     """Hands each thread its own connection to a file.
 
@@ -95,7 +124,7 @@ class Connections:
         self.path = path
         self._key = key
         self._durability = durability
-        self.writing = threading.Lock()
+        self.writing = _Writing(path)
         self._quiet = threading.Condition()
         self._readers = 0
         self._local = threading.local()
@@ -215,7 +244,7 @@ class Connections:
 
     def before_fork(self) -> None:
         """Close all connections when nobody uses them, and keep them closed until the fork is over."""
-        self._is_held = self.writing.acquire(timeout=_FORK_WAIT_S)
+        self._is_held = self.writing.hold_up(_FORK_WAIT_S)
         self._quiet.acquire()
         if self._is_held and self._quiet.wait_for(lambda: not self._readers, timeout=_FORK_WAIT_S):
             links = list(self._links)
@@ -228,7 +257,7 @@ class Connections:
         """Go on."""
         self._quiet.release()
         if self._is_held:
-            self.writing.release()
+            self.writing.let_go()
 
     def after_fork_in_child(self) -> None:
         """Go on with locks that no thread of the parent can hold."""
@@ -237,7 +266,7 @@ class Connections:
         self._local = threading.local()
         self._readers = 0
         self._quiet = threading.Condition()
-        self.writing = threading.Lock()
+        self.writing = _Writing(self.path)
 
 
 def check_schema(db: sqlite3.Connection, path: Path) -> int:

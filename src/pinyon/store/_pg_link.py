@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError
 from ..extras import require
+from ._said import twice
 
 if TYPE_CHECKING:
     import psycopg
@@ -131,6 +132,13 @@ class Links:
     def current(self) -> psycopg.Connection | None:
         """The connection on which this thread has a transaction open, or None."""
         return getattr(self._local, "db", None) if os.getpid() == self._pid else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Refuse a second transaction to a thread that has one open, which would wait for itself."""
+        if self.current is not None:
+            raise twice(self.place)
+        yield
 
     @contextmanager
     def within(self, db: psycopg.Connection) -> Iterator[None]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,6 +107,24 @@ class PostgresTransaction:
         self._head = opened.head
         self._rights: dict[str, int] = {}
         self.touched: set[str] = set()
+
+    @contextmanager
+    def nested(self) -> Iterator[PostgresTransaction]:
+        opened = replace(self._opened, intents=list(self._opened.intents))
+        self._db.execute("SAVEPOINT part")
+        part = PostgresTransaction(self._db, opened)
+        part._head = self._head
+        try:
+            yield part
+            self._db.execute("RELEASE SAVEPOINT part")
+        except BaseException:
+            if not self._db.closed:
+                self._db.execute("ROLLBACK TO SAVEPOINT part")
+                self._db.execute("RELEASE SAVEPOINT part")
+            raise
+        self._head = part._head
+        self.touched |= part.touched
+        self._opened.intents[:] = opened.intents
 
     def head(self) -> Head:
         return self._head

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import BadInput, Busy, Damaged, PinyonError, StoreError
+from ..errors import BadInput, Busy, Conflict, Damaged, PinyonError, StoreError
 
-__all__ = ["WAIT_S", "failures", "plainly"]
+__all__ = ["WAIT_S", "failures", "plainly", "twice"]
 
 WAIT_S = 60.0  # longer than the longest transaction of an import (0.3 s) times many writers
 _KEEP = "keep a copy, then `pinyon doctor` says what is left"
@@ -20,6 +20,14 @@ def failures() -> tuple[type[Exception], ...]:
     """Return what a database raises; encrypted ones have errors of their own, with the same codes."""
     encrypted = sys.modules.get("sqlcipher3.dbapi2")
     return (sqlite3.Error,) if encrypted is None else (sqlite3.Error, encrypted.Error)
+
+
+def twice(place: str) -> Conflict:
+    """Return the error of a thread that opens a transaction while it has one open."""
+    return Conflict(
+        f"this thread is writing to {place} already",
+        hint="in a step of a pipeline, use the memory that the step is given",
+    )
 
 
 class plainly:  # a context manager, used like a function

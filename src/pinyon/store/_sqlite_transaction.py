@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -43,6 +44,19 @@ class SqliteTransaction:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._codes: dict[str, int] = {}  # of rights, by what they say
+
+    @contextmanager
+    def nested(self) -> Iterator[SqliteTransaction]:
+        db = self._db
+        db.execute("SAVEPOINT part")
+        try:
+            yield SqliteTransaction(db)
+            db.execute("RELEASE part")
+        except BaseException:
+            if db.in_transaction:  # a full disk ends the whole transaction by itself
+                db.execute("ROLLBACK TO part")
+                db.execute("RELEASE part")
+            raise
 
     def head(self) -> Head:
         return head_of(self._db)

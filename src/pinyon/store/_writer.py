@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from ..core.access import OPEN, Access, Action, Decision, Policy, decide
+from ..core.access import Access, Action, Decision, decide
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
 from ..core.events import Event, EventOp, link_of, walls_of
-from ..core.header import Header, Life, Provenance, Rights
-from ..core.joining import is_made_of, narrowed
+from ..core.header import Bound, Header, Life, Provenance, Rights
+from ..core.joining import NOT_MADE_OF, bounds_after, bounds_from, is_made_of, narrowed
 from ..core.payload import Json, Payload
 from ..core.scope import Scope
 from ..errors import Denied
@@ -58,13 +58,11 @@ class Writer:
         now: datetime,
         *,
         access: Access | None = None,
-        policy: Policy = OPEN,
     ) -> None:
         self.tx = tx
         self.actor = actor
         self.space = space
         self.access = access
-        self.policy = policy if access is None else access.policy
         head = tx.head()
         self.now = max(now, from_micros(head.time))
         self.now_us = micros(self.now)
@@ -116,9 +114,11 @@ class Writer:
             place = Place.of(self.space, self.actor, p.thread)
             ends[place] = ends.get(place, -1) + 1
             header = _positioned(header, ends[place])
+        owner = self._owner(draft.session)
+        if header.lineage.parents:
+            header = self._bound(header, header.rights.bounds, id, self.space, owner)
         seal = seal_hash(draft.payload, header, "")
         row = self.seq + 1
-        owner = self._owner(draft.session)
         cube = Cube(id, row, 1, self.space, owner, draft.payload, header, self.now, self.now, seal, "", row)
         self.created[id] = cube
         self._append("create", self.space, id, row, 1, seal, {})
@@ -136,7 +136,8 @@ class Writer:
             return Placed(old, "unchanged")
         is_frozen = old.header.life.state == "frozen"
         said = self._decided("read" if is_frozen else "write", old)
-        if said.allowed and header.rights != old.header.rights and not is_frozen:
+        is_shared = replace(header.rights, bounds=old.header.rights.bounds) != old.header.rights
+        if said.allowed and is_shared and not is_frozen:
             said = self._decided("share", old)
         if not said.allowed:
             raise Denied(
@@ -160,7 +161,7 @@ class Writer:
             header = replace(header, lineage=old.lineage)
         header = replace(header, life=_kept_life(old.life, header.life))
         labels = header.rights.sensitivity
-        if old.rights != header.rights == replace(_SILENT, sensitivity=labels):
+        if old.rights != header.rights == replace(_SILENT, sensitivity=labels, bounds=header.rights.bounds):
             both = tuple(dict.fromkeys((*old.rights.sensitivity, *labels)))
             header = replace(header, rights=replace(old.rights, sensitivity=both))
         return header
@@ -183,6 +184,10 @@ class Writer:
         if id in live:
             return [Placed(live[id], "unchanged")]
         row = self.seq + 1
+        if len(chain) == 1 and chain[0].header.lineage.parents:
+            (cube,) = chain
+            header = self._bound(cube.header, cube.header.rights.bounds, cube.id, cube.space, cube.owner)
+            chain = [replace(cube, header=header, hash=seal_hash(cube.payload, header, cube.parent))]
         for number, cube in enumerate(chain):
             cube = replace(cube, row=row, seq=self.seq + 1)
             if number == 0:
@@ -195,6 +200,15 @@ class Writer:
                 self.tx.replace([cube])
         live[id] = cube
         return [Placed(live[id], "created")]
+
+    def bind(self, cubes: Iterable[Cube]) -> list[Cube]:
+        """Give cubes that were made of others the bounds that follow from these, where they lack them."""
+        out: list[Cube] = []
+        for cube in cubes:
+            header = self._bound(cube.header, cube.header.rights.bounds, cube.id, cube.space, cube.owner)
+            if header != cube.header:
+                out.append(self.revise(cube, cube.payload, header, "state", {"why": "bound"}))
+        return out
 
     def retire(self, thread: str, keep: set[str]) -> list[Cube]:
         retired: list[Cube] = []
@@ -233,26 +247,73 @@ class Writer:
 
     def bounded(self, old: Cube, header: Header) -> Header:
         """Return the next header of a cube with no more rights and no longer life than what it was made of has."""
-        if not header.lineage.parents or _is_bound_the_same(old.header, header):
+        was = old.header.rights.bounds
+        if not header.lineage.parents and not was:
             return header
-        parents = [cube.header for cube in self._sources(replace(old, header=header))]
-        ends = [each.life.expires for each in parents if each.life.expires is not None]
-        life = header.life
-        if ends and life.state != "frozen" and (life.expires is None or min(ends) < life.expires):
-            life = replace(life, expires=min(ends))
-        return replace(header, rights=narrowed(header.rights, [each.rights for each in parents]), life=life)
+        if not _is_bound_the_same(old.header, header):
+            sources = self._sources(header)
+            rights = narrowed(header.rights, [cube.header.rights for cube in sources])
+            header = _shortened(replace(header, rights=rights), sources)
+        return self._bound(header, was, old.id, old.space, old.owner)
 
-    def _sources(self, cube: Cube) -> list[Cube]:
+    def _sources(self, header: Header) -> list[Cube]:
         """Return what a cube was made of, as far as it is there."""
-        parents = [p.id for p in cube.header.lineage.parents if is_made_of(cube, [p.id])]
-        live = self.tx.live(parents)
-        return [self.revised.get(id) or live[id] for id in dict.fromkeys(parents) if id in live]
+        parents = [p.id for p in header.lineage.parents if p.relation not in NOT_MADE_OF]
+        there = self._there(parents) if parents else {}
+        return [cube for cube in there.values() if cube is not None]
+
+    def _there(self, ids: Iterable[str]) -> dict[str, Cube | None]:
+        """Return cubes as this transaction has left them so far; None for one that is not there."""
+        wanted = list(dict.fromkeys(ids))
+        live = self.tx.live(wanted)
+        return {id: self.created.get(id) or self.revised.get(id) or live.get(id) for id in wanted}
+
+    def _bound(self, header: Header, was: Sequence[Bound], id: str, space: str, owner: Scope) -> Header:
+        """Return the header of a cube with the bounds that follow from what it was made of, as that is now.
+
+        Bounds under the ids of forgotten sources stay; while a source is missing whose last rules are not known, as
+        after the import of a part, all bounds stay.
+
+        Args:
+            header: Its own.
+            was: Its bounds before.
+            id: Its own.
+            space: Where it rests.
+            owner: Whose it is.
+        """
+        made_of = {p.id: p.relation == "copied" for p in header.lineage.parents if p.relation != "supersedes"}
+        there = self._there(made_of)
+        missing = [each for each, cube in there.items() if cube is None]
+        is_whole = not missing or self.tx.spent(missing).issuperset(missing)
+        found = {bound: None for bound in was if bound.gone or not is_whole}
+        for each, cube in there.items():
+            if cube is not None and each != id and cube.owner.tenant == owner.tenant:
+                found |= bounds_from(cube, header.rights, space, owner, is_copy=made_of[each])
+        bounds = tuple(sorted(found, key=repr))
+        rights = header.rights
+        return header if bounds == rights.bounds else replace(header, rights=replace(rights, bounds=bounds))
+
+    def outlived(self, gone: Sequence[Cube]) -> None:
+        """Keep the last rules of cubes that are about to go in whatever was made of them and stays."""
+        self._flush()
+        going = {cube.id: cube for cube in gone}
+        for made in self.tx.children(list(going)):
+            if made.id in going:
+                continue
+            bounds = made.header.rights.bounds
+            for parent in made.header.lineage.parents:
+                cube = going.get(parent.id)
+                if cube is not None and parent.relation != "supersedes" and cube.owner.tenant == made.owner.tenant:
+                    bounds = bounds_after(made, bounds, cube, is_copy=parent.relation == "copied")
+            rights = replace(made.header.rights, bounds=tuple(sorted(bounds, key=repr)))
+            if rights != made.header.rights:
+                header = replace(made.header, rights=rights)
+                self.revise(made, made.payload, header, "state", {"why": "tightened", "source": "forgotten"})
 
     def _tighten(self) -> None:
         """Cut the rights and the life of whatever was made of cubes with fewer rights or a shorter life than before.
 
-        At any remove, within their tenant; of a frozen cube, rights alone. Whoever owns what was made of something that
-        it may not read any more is denied it, until it may again.
+        At any remove, within their tenant; of a frozen cube, rights alone. Bounds follow their sources both ways.
         """
         while self.loosed:
             self._flush()
@@ -266,35 +327,14 @@ class Writer:
     def _tighten_one(self, made: Cube, parents: Sequence[Cube]) -> None:
         header, life = made.header, made.header.life
         rights = narrowed(header.rights, [each.header.rights for each in parents])
-        if is_made_of(made, [each.id for each in parents]):
-            rights = self._owned(made, rights)
         ends = [at for each in parents if (at := each.header.life.expires) is not None]
         if ends and life.state not in ("frozen", "expired") and (life.expires is None or min(ends) < life.expires):
             life = replace(life, expires=min(ends))
         wanted = replace(header, rights=rights, life=life)
+        wanted = self._bound(wanted, header.rights.bounds, made.id, made.space, made.owner)
         if wanted != header:
             why: dict[str, Json] = {"why": "tightened", "source": parents[0].id}
             self.revise(made, made.payload, wanted, "state", why)
-
-    def _owned(self, made: Cube, rights: Rights) -> Rights:
-        """Return the rights of a cube with its owner denied where it may not read what the cube was made of."""
-        owner = made.owner
-        names = [f"{kind}:{name}" for kind, name in (("user", owner.user), ("agent", owner.agent)) if name is not None]
-        others = [
-            each for each in self._sources(made) if each.owner.user != owner.user or each.owner.agent != owner.agent
-        ]
-        if not names or not others:
-            return rights
-        access = Access.of(owner, self.policy, moment=self.now)
-        decided = [
-            decide("read", access, space=c.space, owner=c.owner, rights=c.header.rights, life=c.header.life)
-            for c in others
-        ]
-        mine = names[:1]
-        if any(not each.allowed and each.rule not in ("purpose", "time") for each in decided):
-            return replace(rights, deny=tuple(dict.fromkeys((*rights.deny, *mine))))
-        inherited = {name for each in others for name in each.header.rights.deny}
-        return replace(rights, deny=tuple(n for n in rights.deny if n not in mine or n in inherited))
 
     def spoil(self, changed: Iterable[Cube]) -> list[Cube]:
         """Mark as stale whatever was made of cubes whose payload has changed, at any remove, within their tenant.
@@ -353,6 +393,15 @@ class Writer:
         if self.events:
             self.tx.append(self.events)
             self.events = []
+
+
+def _shortened(header: Header, sources: Sequence[Cube]) -> Header:
+    """Return a header that expires with the first of some sources, unless it is frozen."""
+    ends = [at for cube in sources if (at := cube.header.life.expires) is not None]
+    life = header.life
+    if ends and life.state != "frozen" and (life.expires is None or min(ends) < life.expires):
+        return replace(header, life=replace(life, expires=min(ends)))
+    return header
 
 
 def _is_bound_the_same(old: Header, header: Header) -> bool:

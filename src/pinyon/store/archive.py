@@ -21,10 +21,11 @@ from ..core.clock import micros
 from ..core.cube import Cube, seal_hash
 from ..core.events import Event, Head
 from ..core.payload import Blob, Json, canonical
-from ..errors import Damaged, PinyonError, StoreError
+from ..errors import BadInput, Damaged, PinyonError, StoreError
 from ..files import whole_file
 from ._archive_file import SCHEMA, VERSION, Manifest, OpenArchive, Progress, blobs_named, is_archive
 from ._archive_lines import Archived, Told, audit_line, cube_line, event_line, told_line, told_of
+from ._archive_seal import Seal, Sealed, archive_id, marks_in, recipient_of, sealed_in
 from ._archive_take import Rescope, Taken, import_archive, may_add, restore_archive
 from ._archive_zip import FIRST, FORMAT, ArchiveLimits, Packer
 from .base import Engine
@@ -39,16 +40,21 @@ __all__ = [
     "OpenArchive",
     "Progress",
     "Rescope",
+    "Seal",
+    "Sealed",
     "Taken",
     "Told",
     "blobs_of",
     "check_archive",
     "export_all",
     "export_cubes",
+    "export_things",
     "import_archive",
     "is_archive",
+    "marks_in",
     "may_add",
     "read_archive",
+    "recipient_of",
     "restore_archive",
 ]
 
@@ -81,6 +87,7 @@ def export_cubes(
     redact: Redactor | None = None,
     extras: Extras | None = None,
     progress: Progress | None = None,
+    seal: Seal | None = None,
 ) -> Manifest:
     """Write cubes with their versions, what was done to them, and their blobs into an archive.
 
@@ -92,26 +99,73 @@ def export_cubes(
         redact: Asked for each version of each cube.
         extras: What it holds beside them.
         progress: Told of cubes as they are done; how many there are is not known, and said as 0.
+        seal: How it is sealed, and for whom; None leaves it without.
 
     Raises:
         StoreError: It cannot be written.
     """
-    with _packing(path, engine.blobs) as packing, tempfile.TemporaryFile() as journal:
+
+    def things() -> Iterator[Archived]:
+        for cube in cubes:
+            thing = _with_past(engine, cube)
+            kept = thing if redact is None else _redacted(thing, redact)
+            if kept is not None:
+                yield kept
+
+    return export_things(
+        engine.blobs, things(), path, created=created, head=engine.head(), extras=extras, progress=progress, seal=seal
+    )
+
+
+def export_things(
+    blobs: Blobs,
+    things: Iterable[Archived],
+    path: Path,
+    *,
+    created: datetime,
+    head: Head | None = None,
+    extras: Extras | None = None,
+    progress: Progress | None = None,
+    seal: Seal | None = None,
+) -> Manifest:
+    """Write cubes into an archive with what they bring along; the arguments are those of `export_cubes`.
+
+    Args:
+        blobs: Where the bytes of their payloads rest.
+        things: The cubes, read once.
+        path: The archive; one that is there is replaced when the new one is whole.
+        created: Time to write into it.
+        head: End of the journal they come from, or None to say nothing of it.
+        extras: What it holds beside them.
+        progress: Told of cubes as they are done.
+        seal: How it is sealed, and for whom.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    end = head or Head()
+    mark = _mark(seal, micros(created), end)
+    with _packing(path, blobs, seal) as packing, tempfile.TemporaryFile() as journal:
         with packing.pack.member(FIRST) as put:
-            for cube in cubes:
-                thing = _with_past(engine, cube)
-                kept = thing if redact is None else _redacted(thing, redact)
-                if kept is not None:
-                    put(packing.line(kept))
-                    journal.writelines(map(told_line, kept.told))
-                    packing.events += len(kept.told)
+            for thing in things:
+                put(packing.line(thing))
+                told = thing.told if seal is None or not mark else seal.marked(thing.told, mark)
+                journal.writelines(map(told_line, told))
+                packing.events += len(told)
                 if progress is not None:
                     progress(packing.cubes, 0)
         journal.seek(0)
         with packing.pack.member("journal.jsonl") as put:
             while piece := journal.read(2**20):
                 put(piece)
-        return packing.finish("part", engine.head(), created, extras or Extras())
+        return packing.finish("part", end, created, extras or Extras(), mark)
+
+
+def _mark(seal: Seal | None, created: int, head: Head) -> str:
+    """Return the mark of an archive, or an empty text when it is written for nobody in particular."""
+    if seal is None or seal.recipient is None:
+        return ""
+    return seal.mark(seal.recipient, archive_id(created, head.seq, head.chain))
 
 
 def export_all(
@@ -121,6 +175,7 @@ def export_all(
     created: datetime,
     extras: Extras | None = None,
     progress: Progress | None = None,
+    seal: Seal | None = None,
 ) -> Manifest:
     """Write everything of a store, with its whole journal, into an archive that `restore_archive` reads.
 
@@ -132,27 +187,36 @@ def export_all(
         created: Time to write into it.
         extras: What it holds beside memories.
         progress: Told of entries of the journal as they are done.
+        seal: How it is sealed; it can bear no mark, for its journal stays as it is.
 
     Raises:
+        BadInput: The seal names a recipient.
         StoreError: It cannot be written.
     """
+    if seal is not None and seal.recipient is not None:
+        raise BadInput(
+            "an archive of everything bears no mark of a recipient, for its journal stays as it is",
+            hint="leave out --for, or export without --everything",
+        )
     kept = extras or Extras()
     kept = replace(kept, audit=list(kept.audit))  # it may be written more than once
     for _ in range(_TRIES):
         try:
-            return _export_all(engine, path, created, kept, progress)
+            return _export_all(engine, path, created, kept, progress, seal)
         except _Moved:
             continue
     with engine.transaction():  # writers wait
-        return _export_all(engine, path, created, kept, progress)
+        return _export_all(engine, path, created, kept, progress, seal)
 
 
 class _Moved(Exception):
     """Somebody wrote while everything was read."""
 
 
-def _export_all(engine: Engine, path: Path, created: datetime, extras: Extras, progress: Progress | None) -> Manifest:
-    with _packing(path, engine.blobs) as packing:
+def _export_all(
+    engine: Engine, path: Path, created: datetime, extras: Extras, progress: Progress | None, seal: Seal | None
+) -> Manifest:
+    with _packing(path, engine.blobs, seal) as packing:
         head = engine.head()
         rules: dict[str, str] = {}
         with packing.pack.member(FIRST) as put:
@@ -225,8 +289,9 @@ def _redacted(thing: Archived, redact: Redactor) -> Archived | None:
 class _Packing:
     """An archive that is being written."""
 
-    def __init__(self, file: IO[bytes], blobs: Blobs) -> None:
+    def __init__(self, file: IO[bytes], blobs: Blobs, seal: Seal | None = None) -> None:
         self.pack = Packer(file)
+        self._seal = seal
         self.cubes = self.versions = self.events = 0
         self._blobs = blobs
         self._named: dict[str, Blob] = {}
@@ -238,7 +303,9 @@ class _Packing:
         self._named |= {blob.sha256: blob for cube in thing.chain for blob in blobs_named(cube)}
         return cube_line(thing)
 
-    def finish(self, extent: Literal["whole", "part"], head: Head, created: datetime, extras: Extras) -> Manifest:
+    def finish(
+        self, extent: Literal["whole", "part"], head: Head, created: datetime, extras: Extras, mark: str = ""
+    ) -> Manifest:
         """Write what comes after cubes and journal."""
         for digest in sorted(self._named):
             with self.pack.member(f"blobs/{digest}", is_packed=False) as put:
@@ -269,17 +336,28 @@ class _Packing:
             "counts": counts,
             "head": {"seq": head.seq, "chain": head.chain, "time": head.time},
         }
-        self.pack.finish(said)
+        if self._seal is not None and self._seal.recipient is not None:
+            said |= {"for": self._seal.recipient, "mark": mark}
+        self.pack.finish(said, self._seal)
         return Manifest(
-            VERSION, SCHEMA, created, extent, self.cubes, self.versions, self.events, len(self._named), head
+            VERSION,
+            SCHEMA,
+            created,
+            extent,
+            self.cubes,
+            self.versions,
+            self.events,
+            len(self._named),
+            head,
+            sealed_in(self.pack.manifest),
         )
 
 
 @contextmanager
-def _packing(path: Path, blobs: Blobs) -> Iterator[_Packing]:
+def _packing(path: Path, blobs: Blobs, seal: Seal | None = None) -> Iterator[_Packing]:
     """Give an archive to write, that takes its place when it is whole."""
     with _aside(path) as file:
-        packing = _Packing(file, blobs)
+        packing = _Packing(file, blobs, seal)
         try:
             yield packing
         finally:
@@ -298,15 +376,30 @@ def _aside(path: Path) -> Iterator[IO[bytes]]:
         raise StoreError(f"the archive {path} cannot be written: {error.strerror}") from error
 
 
-def check_archive(path: Path, *, limits: ArchiveLimits | None = None, progress: Progress | None = None) -> Manifest:
+def check_archive(
+    path: Path,
+    *,
+    limits: ArchiveLimits | None = None,
+    progress: Progress | None = None,
+    seal_key: bytes | None = None,
+) -> Manifest:
     """Read an archive once without using it; return what it says of itself.
+
+    Args:
+        path: The archive.
+        limits: What it may ask of the machine.
+        progress: Told of cubes as they are read.
+        seal_key: The archive must bear the seal of this key; None asks for none.
 
     Raises:
         Damaged: It is cut off or was changed; the message names the member.
+        WrongKey: It was sealed with another key.
         TooNew: A later version of pinyon wrote it.
         BadInput: It holds what no archive holds, or unpacks beyond the limits.
     """
     with OpenArchive(path, limits) as archive:
+        if seal_key is not None:
+            archive.check_seal(seal_key)
         archive.check(progress)
         return archive.manifest
 

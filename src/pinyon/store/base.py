@@ -81,8 +81,13 @@ class VectorRows:
 
 
 class Transaction(Protocol):
-    """Exclusive write access to an engine; leaving it by an exception undoes everything."""
+    """Exclusive write access to an engine; leaving it by an exception undoes everything.
 
+    `nested` gives a part of it: leaving that by an exception undoes the part alone, and the rest can go on. While a
+    part is open, what it is a part of is not written to.
+    """
+
+    def nested(self) -> AbstractContextManager[Transaction]: ...
     def head(self) -> Head: ...
     def live(self, ids: Sequence[str]) -> dict[str, Cube]: ...
     def spent(self, ids: Sequence[str]) -> set[str]: ...

@@ -24,6 +24,7 @@ from ..core.where import View
 from ._derived import parents_of, same_vector
 from ._memory_audit import MemoryAudit
 from ._memory_jobs import MemoryJobs, MemoryUsage
+from ._said import twice
 from .base import Place, SourceMark, VectorRows
 from .blobs import MemoryBlobs
 
@@ -59,6 +60,7 @@ class MemoryEngine:
         self.blobs = MemoryBlobs()
         self._tables = _Tables()
         self._lock = threading.RLock()
+        self._is_open = False  # a transaction; others wait for the lock
         self._audit = MemoryAudit()
         self._usage = MemoryUsage()
         self._jobs = MemoryJobs()
@@ -82,13 +84,17 @@ class MemoryEngine:
     def transaction(self) -> Iterator[_MemoryTransaction]:
         """Hold the store for writing; leaving by an exception undoes everything."""
         with self._lock:
-            tx = _MemoryTransaction(self._tables)
+            if self._is_open:
+                raise twice(self.location)
+            tx, self._is_open = _MemoryTransaction(self._tables, self._jobs), True
             try:
                 with self._jobs.transaction():
                     yield tx
             except BaseException:
                 tx.undo()
                 raise
+            finally:
+                self._is_open = False
             self._usage.remove(tx.erased)
 
     def head(self) -> Head:
@@ -150,7 +156,8 @@ class MemoryEngine:
 
     def journal(self, after: int, limit: int) -> list[Event]:
         """Return entries of the journal after a number."""
-        return self._tables.events[after : after + limit]
+        with self._lock:  # what a transaction of another thread has written may yet be undone
+            return self._tables.events[after : after + limit]
 
     def changes(self, after: int, limit: int) -> Changes:
         """Return which rows the entries after a number changed, without reading the entries whole."""
@@ -269,10 +276,23 @@ class MemoryEngine:
 class _MemoryTransaction:
     """Write access to the tables, with a note of how to take back each step."""
 
-    def __init__(self, tables: _Tables) -> None:
+    def __init__(self, tables: _Tables, jobs: MemoryJobs) -> None:
         self._t = tables
+        self._jobs = jobs
         self._back: list[Callable[[], object]] = []
         self.erased: list[int] = []
+
+    @contextmanager
+    def nested(self) -> Iterator[_MemoryTransaction]:
+        part = _MemoryTransaction(self._t, self._jobs)
+        try:
+            with self._jobs.transaction():
+                yield part
+        except BaseException:
+            part.undo()
+            raise
+        self._back += part._back
+        self.erased += part.erased
 
     def undo(self) -> None:
         for step in reversed(self._back):

@@ -308,6 +308,7 @@ def rest_of(engine: Engine) -> Rest:
     from ._memory_restore import MemoryRest
     from ._pg_restore import PostgresRest
     from ._sqlite_restore import SqliteRest
+    from .held import Held
     from .inmemory import MemoryEngine
     from .postgres import PostgresEngine
     from .sqlite import SqliteEngine
@@ -319,4 +320,6 @@ def rest_of(engine: Engine) -> Rest:
             return SqliteRest(engine)
         case PostgresEngine():
             return PostgresRest(engine)
+        case Held():
+            return rest_of(engine.beneath)
     raise BadInput(f"{type(engine).__name__} cannot be migrated")

@@ -143,7 +143,7 @@ class PostgresEngine:
         On return the write has reached the server's disk. Where the connection is lost while it is being committed, the
         server is asked over another what became of it.
         """
-        with self._links.plainly(), ExitStack() as stack:
+        with self._links.alone(), self._links.plainly(), ExitStack() as stack:
             db, opened = self._opened(stack)
             with self._links.within(db):
                 transaction = PostgresTransaction(db, opened)

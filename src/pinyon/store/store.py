@@ -25,6 +25,7 @@ from .base import Engine, Placed, SourceMark, Transaction, VectorRows
 __all__ = ["Change", "Store"]
 
 
+_BATCH = 500  # cubes a transaction
 Change = tuple[str, Callable[[Cube], Cube], EventOp, Mapping[str, Json]]
 """Id, what makes the next version of the present one, what the journal calls it, and what else it says."""
 
@@ -134,7 +135,7 @@ class Store:
             Conflict: It has another version than expected.
         """
         with self.engine.transaction() as tx:
-            writer = Writer(tx, actor, view.spaces[0], now, policy=view.holds.policy)
+            writer = Writer(tx, actor, view.spaces[0], now)
             old = _admitted(tx, id, view)
             _check_allowed(view, old, action)
             if expected is not None and old.version != expected:
@@ -180,7 +181,7 @@ class Store:
         """
         out: list[Cube] = []
         with self.engine.transaction() as tx:
-            writer = Writer(tx, actor, view.spaces[0], now, policy=view.holds.policy)
+            writer = Writer(tx, actor, view.spaces[0], now)
             latest: dict[str, Cube] = {}
             anew: dict[str, Cube] = {}
             for id, change, op, detail in changes:
@@ -256,6 +257,7 @@ class Store:
                 writer = Writer(tx, actor, view.spaces[0], now)
                 for cube in gone:
                     writer.note("forget", cube, version=0, seal="", detail=detail)
+                writer.outlived(gone)
                 tx.erase(gone)
                 writer.finish()
         for blob in blobs:
@@ -305,6 +307,28 @@ class Store:
             if made is not None:
                 tx.put_vectors(made[0], _vector_rows(fresh, made[1]))
         return placed
+
+    def bind(self, *, actor: Scope, now: datetime) -> int:
+        """Give whatever was made of other cubes the bounds that follow from these, and return how many lacked some.
+
+        For stores in which an earlier version of pinyon wrote; what is written now has them.
+
+        Args:
+            actor: Who does it.
+            now: Record time; taken as the journal's last time when it lies before it.
+        """
+        done, rows = 0, sorted({row for event in self.journal() if (row := event.row)})
+        for start in range(0, len(rows), _BATCH):
+            found = self.engine.by_rows(rows[start : start + _BATCH])
+            made = [cube.id for _, cube in sorted(found.items()) if cube.header.lineage.parents]
+            if not made:
+                continue
+            with self.engine.transaction() as tx:
+                writer = Writer(tx, actor, "", now)
+                live = tx.live(made)
+                done += len(writer.bind(live[id] for id in made if id in live))
+                writer.finish()
+        return done
 
     def history(self, id: str, view: View) -> list[Version]:
         """Return everything that was done to a cube, oldest first; at a time, until then.

@@ -21,7 +21,8 @@ class Reason:
         leg: ``turn``, ``window1``, ``window2``, ``section`` (words at four granularities), ``dense`` (meaning),
             ``speaker`` (named in the question), ``reach`` (share of what the question's words could score that they
             reached anywhere: how much words counted in the second look), ``literal`` (contains the question as it
-            stands), ``all`` (everything fitted).
+            stands), ``time`` (added to or taken from the score because of when it happened), ``block N`` (found in the
+            N-th block of an extraction), ``state`` (a part of an attached state), ``all`` (everything fitted).
         score: In the leg's own unit.
         rank: From 1 among everything the caller may see, 0 when not ranked.
     """

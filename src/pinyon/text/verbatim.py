@@ -63,7 +63,10 @@ class Verbatim:
         text = clean(note.text)
         if len(text) > self.longest_characters:
             whole = Document(text, source=note.source, time=note.time, tags=note.tags, metadata=note.metadata)
-            yield from self._document(whole)
+            for draft in self._document(whole):
+                span = draft.header.provenance.span
+                key = draft.key if note.identity is None else f"chunk\x00{_place(note)}{span}"
+                yield replace(draft, header=_said(draft.header, note), key=key)
         elif text.strip():
             origin = Origin.IMPORT if note.source else Origin.USER_INPUT
             header = Header(
@@ -73,8 +76,7 @@ class Verbatim:
                 metadata=check_metadata(note.metadata),
             )
             moment = "" if note.time is None else note.time.isoformat()
-            place = f"{note.source}\x00" if note.source else ""
-            yield Draft(Text(text), header, key=f"note\x00{place}{moment}\x00{text}")
+            yield Draft(Text(text), _said(header, note), key=f"note\x00{_place(note)}{moment}\x00{text}")
 
     def _conversation(self, talk: Conversation) -> Iterator[Draft]:
         if talk.session is not None:
@@ -177,6 +179,20 @@ class Verbatim:
             section = tuple(title for _, title in trail if title)
             for a, b in pieces(text, start, end, self.longest_characters, by_line=block.kind in ("code", "table")):
                 yield _Chunk(a, b, block.kind, section, block.page)
+
+
+def _place(note: Note) -> str:
+    """Return what tells a note from others of the same time and words."""
+    place = note.source if note.identity is None else f"\x00{note.identity}"
+    return f"{place}\x00" if place else ""
+
+
+def _said(header: Header, note: Note) -> Header:
+    """Return the header of a note, or of a part of it, with who said it and how it stands."""
+    if note.speaker is not None or note.role is not None:
+        speaker = None if note.speaker is None else check_name(clean(note.speaker), "speaker")
+        header = replace(header, provenance=replace(header.provenance, speaker=speaker, role=note.role))
+    return header if note.life is None else replace(header, life=replace(note.life, valid_from=note.time))
 
 
 @dataclass(frozen=True, slots=True)
