@@ -58,6 +58,8 @@ class Claims:
             Statement.of_draft(draft, id=id, owner=owner, now=now, order=first + place, scope=caller.scope)
             for place, (draft, id) in enumerate(zip(drafts, ids, strict=True))
         ]
+        # What is over where it comes from claims nothing.
+        told = [statement for statement in told if statement.header.life.state in LIVE_STATES]
         judge = caller.parts.judge()
         is_asked = judge is not None and mode == "rules"
         wanted = [s for s in told if is_asked or any(f.is_explicit or mode == "rules" for f in s.facts)]

@@ -242,7 +242,9 @@ def test_files_are_imported_and_what_cannot_be_read_is_named(line: Any, tmp_path
 
 def test_a_stream_is_imported_under_its_name(line: Any) -> None:
     document = line.json("import", "-", "--name", "x.md", stdin="# Bees\n\nBees like sun.")
-    assert document["sources"] == [{"source": "x.md", "outcome": "added", "cubes": 1, "reason": ""}]
+    assert document["sources"] == [
+        {"source": "x.md", "outcome": "added", "cubes": 1, "reason": "", "format": "Markdown"}
+    ]
 
 
 def test_streams_without_a_name_do_not_take_each_others_place(line: Any) -> None:

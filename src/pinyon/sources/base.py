@@ -8,7 +8,20 @@ from typing import Final, Protocol
 from ..core.experience import Experience
 from ..errors import BadInput
 
-__all__ = ["STANDARD", "Limits", "Reader", "Skipped"]
+__all__ = ["STANDARD", "Found", "Limits", "Reader", "Skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read, and as what.
+
+    Args:
+        format: What it was taken for: a reader's name, or that of the other memory a dump comes from.
+        experiences: What it says, in order.
+    """
+
+    format: str
+    experiences: list[Experience]
 
 
 class Reader(Protocol):

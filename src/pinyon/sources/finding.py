@@ -19,7 +19,7 @@ _ENVIRONMENT_MARK: Final = "pyvenv.cfg"  # stands in each virtual environment, w
 _MEDIA: Final = frozenset(  # suffixes of files that hold no words
     """.png .jpg .jpeg .gif .bmp .webp .tif .tiff .heic .ico .svg .mp3 .wav .flac .ogg .m4a .mp4 .mov .avi .mkv .webm
     .pyc .pyo .so .dll .dylib .exe .o .a .class .jar .wasm .bin .iso .dmg .gz .bz2 .xz .zst .7z .rar .tar .tgz .whl
-    .ttf .otf .woff .woff2 .db .sqlite .sqlite3 .safetensors .gguf .onnx .npy .npz .parquet""".split()
+    .ttf .otf .woff .woff2 .db .sqlite .sqlite3 .safetensors .adapter .gguf .onnx .npy .npz .parquet""".split()
 )
 _MAGIC: Final = re.compile(r"[*?\[]")
 

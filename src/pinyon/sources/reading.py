@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from ..core.experience import Experience
 from ..errors import BadInput, UnreadableSource
 from ._decode import is_binary
-from .base import STANDARD, Limits, Reader
+from .base import STANDARD, Found, Limits, Reader
 from .chat_archive import ChatArchive
 from .code import Code
 from .docx import Docx
@@ -17,12 +17,13 @@ from .html import Html
 from .json_file import JsonFile
 from .json_lines import JsonLines
 from .markdown import Markdown
+from .mem0_history import Mem0History
 from .pdf import Pdf
 from .plain import PlainText
 from .sniffing import guess, sniff
 from .table import Table
 
-__all__ = ["read", "read_bytes", "readers"]
+__all__ = ["look", "read", "read_bytes", "readers"]
 
 _BINARY = frozenset({".pdf", ".docx", ".epub", ".zip"})  # sorts that content alone decides
 _CODE_NAMES = frozenset({"makefile", "dockerfile", "justfile", "rakefile", "gemfile", "jenkinsfile", "cmakelists.txt"})
@@ -39,6 +40,7 @@ def readers(limits: Limits = STANDARD) -> tuple[Reader, ...]:
         JsonFile(limits),
         JsonLines(limits),
         Markdown(),
+        Mem0History(),
         Pdf(limits),
         PlainText(),
         Table(),
@@ -90,6 +92,21 @@ def read_bytes(data: bytes, name: str, *, limits: Limits = STANDARD) -> list[Exp
         >>> read_bytes(b"# Trip", "trip.md")[0].title
         'Trip'
     """
+    return look(data, name, limits=limits).experiences
+
+
+def look(data: bytes, name: str, *, limits: Limits = STANDARD) -> Found:
+    """Return what bytes say, and what they were taken for; otherwise as `read_bytes`.
+
+    Args:
+        data: The whole file.
+        name: What it is called.
+        limits: What it may ask of the machine.
+
+    Example:
+        >>> look(b'[{"namespace": ["ann"], "key": "a", "value": {"text": "Bees."}}]', "store.json").format
+        'langgraph'
+    """
     if len(data) > limits.max_file_bytes:
         raise UnreadableSource(
             f"{name!r} is larger than {limits.max_file_bytes} bytes", hint="split it, or raise Limits.max_file_bytes"
@@ -100,7 +117,10 @@ def read_bytes(data: bytes, name: str, *, limits: Limits = STANDARD) -> list[Exp
     try:
         reader = _choose(data, name, limits)
         what = reader.name
-        found = reader.read(data, name)
+        if isinstance(reader, (JsonFile, JsonLines, Mem0History)):
+            found = reader.look(data, name)
+        else:
+            found = Found(what, reader.read(data, name))
     except UnreadableSource:
         raise
     except BadInput as error:
@@ -111,7 +131,7 @@ def read_bytes(data: bytes, name: str, *, limits: Limits = STANDARD) -> list[Exp
         raise UnreadableSource(
             f"{name!r} is broken: not a readable {what} ({type(error).__name__})", hint="open and save it again"
         ) from error
-    if not found:
+    if not found.experiences:
         raise UnreadableSource(f"{name!r} is empty: it holds no words", hint="there is nothing to remember in it")
     return found
 
@@ -121,6 +141,8 @@ def _choose(data: bytes, name: str, limits: Limits) -> Reader:
     by_suffix = {suffix: reader for reader in readers(limits) for suffix in reader.suffixes}
     suffix = PurePath(name).suffix.lower()
     sort = sniff(data, name, limits)
+    if sort == ".sqlite":
+        return Mem0History()
     if sort in _BINARY:
         return by_suffix[sort]
     if suffix in _BINARY:

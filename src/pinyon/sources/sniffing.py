@@ -19,7 +19,6 @@ _SIGNATURES: Final = (  # magic bytes: what the file is, what its owner can do
     (b"\x89PNG\r\n", "a picture", "describe it in words, or run OCR on it"),
     (b"\xff\xd8\xff", "a picture", "describe it in words, or run OCR on it"),
     (b"GIF8", "a picture", "describe it in words, or run OCR on it"),
-    (b"SQLite format 3\0", "a SQLite database", "export the tables as CSV"),
     (b"\x1f\x8b", "packed by gzip", "unpack it first"),
     (b"BZh", "packed by bzip2", "unpack it first"),
     (b"\xfd7zXZ\0", "packed by xz", "unpack it first"),
@@ -31,6 +30,7 @@ _SIGNATURES: Final = (  # magic bytes: what the file is, what its owner can do
     (b"OggS", "a sound", "transcribe it first"),
     (b"PAR1", "a Parquet table", "save it as CSV or JSON lines"),
 )
+_DATABASE: Final = b"SQLite format 3\0"
 _OFFICE: Final = {
     "xl/workbook.xml": ("a spreadsheet", "save its sheets as CSV"),
     "xl/workbook.bin": ("a spreadsheet", "save its sheets as CSV"),
@@ -47,7 +47,7 @@ _LINES = re.compile(rb"\s*\{[^\n]*\}[ \t\r]*\n\s*\{")
 
 
 def sniff(data: bytes, name: str, limits: Limits) -> str:
-    """Return the suffix of a binary format that the content proves, such as ``.pdf``, or an empty string.
+    """Return the suffix of a binary format that the content proves, ``.pdf`` or ``.sqlite``, or an empty string.
 
     Args:
         data: The file.
@@ -61,6 +61,8 @@ def sniff(data: bytes, name: str, limits: Limits) -> str:
         return ".pdf"
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip(data, name, limits)
+    if data.startswith(_DATABASE):
+        return ".sqlite"
     for mark, what, hint in _SIGNATURES:
         # Marks of printable letters alone may begin a text.
         if data.startswith(mark) and (not mark.isalnum() or is_binary(data)):

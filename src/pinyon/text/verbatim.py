@@ -75,7 +75,7 @@ class Verbatim:
                 tags=check_tags(note.tags),
                 metadata=check_metadata(note.metadata),
             )
-            moment = "" if note.time is None else note.time.isoformat()
+            moment = "" if note.time is None or note.identity is not None else note.time.isoformat()
             yield Draft(Text(text), _said(header, note), key=f"note\x00{_place(note)}{moment}\x00{text}")
 
     def _conversation(self, talk: Conversation) -> Iterator[Draft]:
