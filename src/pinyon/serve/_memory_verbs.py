@@ -261,8 +261,8 @@ MEMORY_VERBS: tuple[Verb, ...] = (
         "import",
         "Read files, folders and archives into the memory.",
         "A file that was read before and has not changed is passed over; one that changed replaces what it said. A file"
-        " that cannot be read is named, and the rest goes in. Exports of ChatGPT and Claude and dumps of mem0, Letta, Zep,"
-        " LangGraph, MemOS, Chroma and Qdrant are known by their shape.",
+        " that cannot be read is named, and the rest goes in. Exports of ChatGPT and Claude, and dumps of mem0, Letta,"
+        " Zep, LangGraph, MemOS, Chroma and Qdrant are known by their shape.",
         (
             "pinyon import notes/ 'mail/**/*.eml' --tag work",
             "cat chat.json | pinyon import - --name chat.json",
