@@ -12,7 +12,8 @@ from typing import Any, Literal
 from .core.access import check_principal
 from .core.clock import instant
 from .core.cube import Cube, check_tags, seal_hash
-from .core.header import Header, Rights
+from .core.header import Header
+from .core.joining import forbidding
 from .core.payload import Json, canonical
 from .core.scope import Scope
 from .errors import BadInput, Conflict, Denied
@@ -285,15 +286,7 @@ def _header(header: Header, name: str, expires: datetime | None) -> Header:
     return replace(
         header,
         provenance=replace(p, source=None, title=title, thread=thread),
-        rights=Rights(
-            sensitivity=rights.sensitivity,
-            deny=rights.deny,
-            purposes=rights.purposes,
-            tasks=rights.tasks,
-            opens=rights.opens,
-            closes=_first(rights.closes, expires),
-            hours=rights.hours,
-        ),
+        rights=replace(forbidding(rights), closes=_first(rights.closes, expires)),
         life=replace(
             life, state="generated", thaws_to=None, pinned=False, stale=False, expires=_first(life.expires, expires)
         ),

@@ -12,7 +12,8 @@ from typing import Any
 
 from .core.clock import from_micros, micros
 from .core.cube import Cube, Draft
-from .core.header import Header, Rights
+from .core.header import Header
+from .core.joining import forbidding
 from .core.payload import Json, Text, canonical
 from .core.scope import Scope
 from .errors import BadInput, Conflict, Damaged, Denied, NotFound, PinyonError
@@ -367,19 +368,10 @@ def _bound(header: Header, name: str, expires: datetime | None) -> Header:
     rights, life = header.rights, header.life
     ends = [at for at in (expires, rights.closes) if at is not None]
     ends_of_life = [at for at in (expires, life.expires) if at is not None]
-    kept = Rights(
-        sensitivity=rights.sensitivity,
-        deny=rights.deny,
-        purposes=rights.purposes,
-        tasks=rights.tasks,
-        opens=rights.opens,
-        closes=min(ends, default=None),
-        hours=rights.hours,
-    )
     return replace(
         header,
         provenance=replace(header.provenance, source=source_of(name)),
-        rights=kept,
+        rights=replace(forbidding(rights), closes=min(ends, default=None)),
         life=replace(life, expires=min(ends_of_life, default=None)),
     )
 

@@ -21,6 +21,7 @@ __all__ = [
     "NOT_MADE_OF",
     "bounds_after",
     "bounds_from",
+    "forbidding",
     "is_made_of",
     "joined_expiry",
     "joined_rights",
@@ -49,6 +50,11 @@ def is_made_of(cube: Cube, ids: Sequence[str], *, or_copied: bool = False) -> bo
     """
     others = ("supersedes",) if or_copied else NOT_MADE_OF
     return any(parent.id in ids and parent.relation not in others for parent in cube.header.lineage.parents)
+
+
+def forbidding(rights: Rights) -> Rights:
+    """Return what rights forbid, without what they grant and without bounds: all that leaves with a cube."""
+    return replace(rights, read=(), write=(), share=(), freeze=(), bounds=())
 
 
 def joined_rights(parents: Sequence[Cube]) -> Rights:

@@ -12,7 +12,8 @@ from ..core.access import Access
 from ..core.clock import micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
 from ..core.events import Event, Head
-from ..core.header import Bound, Header, Lineage, Parent, Provenance, Rights
+from ..core.header import Bound, Header, Lineage, Parent, Provenance
+from ..core.joining import forbidding
 from ..core.payload import Json, Payload, Text
 from ..core.scope import Scope, check_name
 from ..errors import BadInput, Conflict, Denied
@@ -216,7 +217,7 @@ class _Move:
 
     def _header(self, header: Header) -> Header:
         rights, life = header.rights, header.life
-        kept = replace(_kept(rights), bounds=tuple(dict.fromkeys(map(self._bound, rights.bounds))))
+        kept = replace(forbidding(rights), bounds=tuple(dict.fromkeys(map(self._bound, rights.bounds))))
         parents = tuple(Parent(self.ids.get(p.id, p.id), p.version, p.relation) for p in header.lineage.parents)
         if life.superseded_by is not None:
             life = replace(life, superseded_by=self.ids.get(life.superseded_by, life.superseded_by))
@@ -226,20 +227,7 @@ class _Move:
         """Return what binds a cube, as it is here: what it speaks of moved too."""
         space, owner = self.rescope.place(bound.space, Scope(user=bound.user, agent=bound.agent))
         gone = tuple(sorted(self.ids.get(id, id) for id in bound.gone))
-        return Bound(space, owner.user, owner.agent, _kept(bound.rights), gone)
-
-
-def _kept(rights: Rights) -> Rights:
-    """Return what rights forbid, without what they grant."""
-    return Rights(
-        sensitivity=rights.sensitivity,
-        deny=rights.deny,
-        purposes=rights.purposes,
-        tasks=rights.tasks,
-        opens=rights.opens,
-        closes=rights.closes,
-        hours=rights.hours,
-    )
+        return Bound(space, owner.user, owner.agent, forbidding(bound.rights), gone)
 
 
 @dataclass(slots=True)
