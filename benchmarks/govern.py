@@ -5,6 +5,7 @@ Each ratio is of two medians of one run, taken in turns. Prints Markdown and, wi
 Example:
     python benchmarks/govern.py
     python benchmarks/govern.py --cubes 20000 --only cost
+    python benchmarks/govern.py --postgres    # the reading part on a PostgreSQL server of its own, too
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import shutil
 import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,8 +35,11 @@ from pinyon.core.cube import Cube, Draft, seal_id
 from pinyon.core.header import Header, Life, Provenance, Rights
 from pinyon.core.payload import Text
 from pinyon.core.scope import Scope
+from pinyon.measure.base import surroundings
 from pinyon.store import SqliteEngine, Store
 from pinyon.store._rows import VALUE_COLUMNS, values_of
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "postgres"))
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 BATCH = 1000
@@ -192,6 +199,21 @@ def reading(texts: Sequence[str], questions: Sequence[str], server: str | None) 
         memory.close()
 
 
+@contextmanager
+def own_server() -> Iterator[str]:
+    """Give the address of a schema on a PostgreSQL server that lasts as long as this."""
+    from pg_server import Server, make_folder, unpack
+
+    folder = make_folder()
+    server = Server(unpack(), folder, is_durable=True)
+    try:
+        server.start()
+        yield f"{server.address}?schema=govern"
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _search_ms(memory: Memory, questions: Sequence[str]) -> list[float]:
     return [1000 * timed(lambda q=question: memory.search(q, k=10)) for question in questions]
 
@@ -220,6 +242,7 @@ def main() -> None:
     parser.add_argument("--cubes", type=int, default=100_000, help="cubes of the reading part")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the writing part")
     parser.add_argument("--server", metavar="ADDRESS", help="read from this PostgreSQL store, which must be empty")
+    parser.add_argument("--postgres", action="store_true", help="also read from a server that is made for it")
     parser.add_argument("--only", choices=("cost", "reading"), help="one part")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
@@ -231,6 +254,10 @@ def main() -> None:
         lines += cost(texts, given.rounds)
     if given.only != "cost":
         lines += reading(texts[: given.cubes], corpus.questions(QUESTIONS), given.server)
+    if given.only != "cost" and given.postgres:
+        with own_server() as address:
+            found = list(reading(texts[: given.cubes], corpus.questions(QUESTIONS), address))
+        lines += [{**line, "what": f"Postgres, {line['what']}"} for line in found]
     print("| what | ms | beside, ms | ratio | limit | holds |\n|---|---|---|---|---|---|")
     for line in lines:
         more = "".join(f"; {key} {value:.3g}" for key, value in line.items() if key in ("first_ms", "recall_at_10"))
@@ -240,7 +267,10 @@ def main() -> None:
             f" | {line['limit']} | {holds} |"
         )
     if given.json is not None:
-        given.json.write_text(json.dumps(lines, indent=1) + "\n")
+        command = shlex.join(["python", "benchmarks/govern.py", *sys.argv[1:]])
+        machine, versions = surroundings()
+        told = {"command": command, "machine": machine, "versions": versions, "cubes": given.cubes, "rows": lines}
+        given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

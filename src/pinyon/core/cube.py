@@ -122,11 +122,12 @@ def seal_id(draft: Draft, owner: Scope, space: str, *, nonce: int = 0) -> str:
 
 def seal_hash(payload: Payload, header: Header, parent: str) -> str:
     """Return the seal of a version: SHA-256 over its parent's seal, its payload and its header."""
+    said = header_text(header)
     if isinstance(payload, Text):  # nine of ten bytes are the words: they are hashed as they are
-        body = f"text\n{payload.format}\n{len(payload.content)}\n{payload.content}"
+        words = payload.content
+        text = f"{parent}\ntext\n{payload.format}\n{len(words)}\n{words}\n{said}"
     else:
-        body = canonical(payload_to_json(payload))
-    text = f"{parent}\n{body}\n{header_text(header)}"
+        text = f"{parent}\n{canonical(payload_to_json(payload))}\n{said}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -36,6 +36,7 @@ _INSERT = f"INSERT INTO cubes ({VALUE_COLUMNS}) VALUES ({','.join('?' * len(VALU
 _REPLACE = f"UPDATE cubes SET version = ?, {', '.join(f'{name} = ?' for name in CHANGING_COLUMNS[1:])} WHERE row = ?"
 _KEEP = f"INSERT INTO versions ({VERSION_COLUMNS}, next) SELECT {VERSION_COLUMNS}, ? FROM cubes WHERE row = ?"
 _AT_PLACE = "thread = ? AND space = ? AND tenant IS ? AND user IS ? AND agent IS ?"
+_APPEND = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
 class SqliteTransaction:
@@ -148,28 +149,7 @@ class SqliteTransaction:
                 )
 
     def append(self, events: Sequence[Event]) -> None:
-        self._db.executemany(
-            f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            [
-                (
-                    e.seq,
-                    micros(e.time),
-                    e.op,
-                    e.actor.tenant,
-                    e.actor.user,
-                    e.actor.agent,
-                    e.actor.session,
-                    e.space,
-                    e.cube,
-                    e.row,
-                    e.version,
-                    e.hash,
-                    canonical(dict(e.detail)) if e.detail else None,
-                    e.chain,
-                )
-                for e in events
-            ],
-        )
+        self._db.executemany(_APPEND, _event_values(events))
 
     def mark_source(self, space: str, owner: Scope, mark: SourceMark) -> None:
         self._db.execute(
@@ -243,3 +223,28 @@ def marks(things: Sequence[object]) -> str:
 
 def _at(place: Place) -> tuple[str | None, ...]:
     return place.thread, place.space, place.tenant, place.user, place.agent
+
+
+def _event_values(events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
+    """Yield entries as the values of their rows; those of one transaction share their moment, which is read once."""
+    moment, at = None, 0
+    for e in events:
+        if e.time is not moment:
+            moment, at = e.time, micros(e.time)
+        actor, detail = e.actor, canonical(dict(e.detail)) if e.detail else None
+        yield (
+            e.seq,
+            at,
+            e.op,
+            actor.tenant,
+            actor.user,
+            actor.agent,
+            actor.session,
+            e.space,
+            e.cube,
+            e.row,
+            e.version,
+            e.hash,
+            detail,
+            e.chain,
+        )
