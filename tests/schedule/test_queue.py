@@ -372,7 +372,7 @@ def test_impossible_patience_is_refused() -> None:
 
 
 WORKER = """
-import os, signal, sys
+import os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
 from pinyon.core.clock import SystemClock
@@ -383,6 +383,7 @@ engine = SqliteEngine(Path(sys.argv[1]), durability="normal")
 dies = sys.argv[2]
 
 def count(task):
+    time.sleep(0.02)  # long enough to be killed in the middle of it
     with engine.transaction() as tx:
         key = "effect-" + str(task.arguments["number"])
         tx.set_setting(key, str(int(tx.setting(key) or 0) + 1))
@@ -398,7 +399,6 @@ queue = Queue(engine.jobs, SystemClock(), patience=Patience(lease=timedelta(seco
 worker = queue.worker({"count": count})
 while queue.counts()["waiting"] + queue.counts()["running"]:
     if worker.run_once() is None:
-        import time
         time.sleep(0.02)
 """
 

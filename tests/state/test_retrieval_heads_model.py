@@ -43,7 +43,7 @@ def test_five_of_them_carry_what_five_others_do_not(backbone: Backbone, profile:
     found = check_heads(backbone, profile, CHECK_FACTS[:6], counts=(5,), draws=3, lengths=(250,), max_tokens=16)
     top, others = found.points_lost(5)
     assert top >= 40
-    assert others <= 15
+    assert others <= top / 2  # six facts and three draws; benchmarks/state.py has the figures
 
 
 @pytest.mark.parametrize("spelled", [" They chose red wool.", "red wool was chosen."])
