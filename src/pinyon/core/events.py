@@ -13,7 +13,7 @@ from .clock import micros
 from .payload import Json, canonical
 from .scope import Scope
 
-__all__ = ["GENESIS", "Changes", "Event", "EventOp", "Head", "chain_of", "link_of", "walls_of"]
+__all__ = ["GENESIS", "Changes", "Event", "EventOp", "Head", "alike_of", "chain_of", "link_of", "walls_of"]
 
 EventOp = Literal[
     "create", "append", "merge", "overwrite", "convert", "restore", "state", "forget", "policy", "update", "archive"
@@ -102,29 +102,29 @@ def chain_of(
     detail: Mapping[str, Json],
 ) -> str:
     """Return the chain value of an entry that follows `previous`."""
-    return link_of(previous, seq, micros(time), op, walls_of(actor), space, cube, row, version, hash, detail)
+    alike = alike_of(micros(time), op, walls_of(actor), space)
+    return link_of(previous, seq, alike, cube, row, version, hash, detail)
+
+
+def alike_of(time: int, op: EventOp, walls: str, space: str) -> str:
+    """Return the part of what is hashed that entries of one verb have alike.
+
+    Args:
+        time: In microseconds since 1970.
+        op: What was done.
+        walls: Who did it, as `walls_of` gives it.
+        space: Where.
+    """
+    return f"{time}\x1f{op}\x1f{walls}\x1f{space}"
 
 
 def link_of(
-    previous: str,
-    seq: int,
-    time: int,
-    op: EventOp,
-    walls: str,
-    space: str,
-    cube: str,
-    row: int,
-    version: int,
-    hash: str,
-    detail: Mapping[str, Json],
+    previous: str, seq: int, alike: str, cube: str, row: int, version: int, hash: str, detail: Mapping[str, Json]
 ) -> str:
-    """Return the same as `chain_of` from a time in microseconds and what `walls_of` gives, for those who link many."""
+    """Return the same as `chain_of`, given what `alike_of` gives, for those who link many."""
     said = canonical(dict(detail)) if detail else ""
     # No part holds a control character, so the joined text names its parts without doubt; "\x1e" stands for none.
-    text = (
-        f"{previous}\x1f{seq}\x1f{time}\x1f{op}\x1f{walls}\x1f{space}\x1f{cube}\x1f{row}\x1f{version}"
-        f"\x1f{hash}\x1f{said}"
-    )
+    text = f"{previous}\x1f{seq}\x1f{alike}\x1f{cube}\x1f{row}\x1f{version}\x1f{hash}\x1f{said}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

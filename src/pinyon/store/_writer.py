@@ -9,7 +9,7 @@ from datetime import datetime
 from ..core.access import Access, Action, Decision, decide
 from ..core.clock import from_micros, micros
 from ..core.cube import Cube, Draft, seal_hash, seal_id
-from ..core.events import Event, EventOp, link_of, walls_of
+from ..core.events import Event, EventOp, alike_of, link_of, walls_of
 from ..core.header import Bound, Header, Life, Provenance, Rights
 from ..core.joining import NOT_MADE_OF, bounds_after, bounds_from, is_made_of, narrowed
 from ..core.payload import Json, Payload
@@ -68,6 +68,7 @@ class Writer:
         self.now_us = micros(self.now)
         self.now = from_micros(self.now_us)
         self.walls = walls_of(actor)
+        self.alike: dict[tuple[str, str], str] = {}  # by operation and space
         self.seq = head.seq
         self.chain = head.chain
         self.events: list[Event] = []
@@ -82,7 +83,12 @@ class Writer:
         self.known = self.tx.live(ids)
         spent = self.tx.spent([id for id in ids if id not in self.known])
         ends = self._ends(drafts)
-        return [self._place(draft, id, spent, ends) for draft, id in zip(drafts, ids, strict=True)]
+        return [
+            self._place(draft, id, spent, ends)
+            if id in self.known or id in self.created or id in self.revised or id in spent
+            else Placed(self._create(id, draft, ends), "created")
+            for draft, id in zip(drafts, ids, strict=True)
+        ]
 
     def _ends(self, drafts: Sequence[Draft]) -> dict[Place, int]:
         places = {
@@ -114,7 +120,7 @@ class Writer:
             place = Place.of(self.space, self.actor, p.thread)
             ends[place] = ends.get(place, -1) + 1
             header = _positioned(header, ends[place])
-        owner = self._owner(draft.session)
+        owner = self.owners.get(draft.session) or self._owner(draft.session)
         if header.lineage.parents:
             header = self._bound(header, header.rights.bounds, id, self.space, owner)
         seal = seal_hash(draft.payload, header, "")
@@ -374,7 +380,10 @@ class Writer:
         self, op: EventOp, space: str, cube: str, row: int, version: int, seal: str, detail: dict[str, Json]
     ) -> Event:
         self.seq += 1
-        self.chain = link_of(self.chain, self.seq, self.now_us, op, self.walls, space, cube, row, version, seal, detail)
+        alike = self.alike.get((op, space))
+        if alike is None:
+            alike = self.alike[op, space] = alike_of(self.now_us, op, self.walls, space)
+        self.chain = link_of(self.chain, self.seq, alike, cube, row, version, seal, detail)
         event = Event(self.seq, self.now, op, self.actor, space, cube, row, version, seal, detail, self.chain)
         self.events.append(event)
         return event
