@@ -85,13 +85,8 @@ def publish(
         Denied: Something of it may not be shared by this caller, or not under such terms.
         Conflict: The version is there already.
     """
-    check_publication_name(name)
-    if version is not None:
-        check_publication_name(version, "version")
     asked = terms or Terms()
-    for who in asked.visible_to:
-        if who != PUBLIC:
-            check_principal(who)
+    _check_names(name, version, asked)
     caller = memory.at(space=space).caller
     caller.check_now()
     cubes = list(memory.iterate(where=where, space=space))
@@ -212,6 +207,15 @@ def terms_of(licence: str = "", visible_to: Sequence[str] = (PUBLIC,), text: str
         tuple(dict.fromkeys(visible_to)),
         text,
     )
+
+
+def _check_names(name: str, version: str | None, asked: Terms) -> None:
+    check_publication_name(name)
+    if version is not None:
+        check_publication_name(version, "version")
+    for who in asked.visible_to:
+        if who != PUBLIC:
+            check_principal(who)
 
 
 def _next(before: Publication | None) -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pinyon.core.payload import Json
@@ -13,6 +14,16 @@ from pinyon.measure.base import OVERALL, Report, metric
 from pinyon.measure.session import ItemLog, MeasureBudget
 from pinyon.measure.stats import wilson
 from pinyon.measure.subject import Context, Held, Passage, Ranked, Subject
+
+PASSAGES = (
+    Passage("1", "I keep bees behind the old mill.", "Ann", datetime(2024, 5, 1, tzinfo=UTC), "session 1"),
+    Passage("2", "The spare key hangs in the shed.", "Tom", datetime(2024, 5, 1, tzinfo=UTC), "session 1"),
+    Passage("3", "We moved to Lisbon in the spring.", "Ann", datetime(2024, 6, 2, tzinfo=UTC), "session 2"),
+    Passage("4", "The dentist said that the tooth must go.", "Tom", datetime(2024, 6, 2, tzinfo=UTC), "session 2"),
+)
+OTHER = (Passage("9", "Somebody else keeps bees on a roof.", "Eve"),)
+QUESTION = "Where are the bees?"
+"""What small talks with a subject are about."""
 
 
 class Tens:

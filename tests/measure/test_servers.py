@@ -4,11 +4,11 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from doubles import OTHER, PASSAGES, QUESTION
 
 from pinyon.errors import ModelError, UnreadableSource
 from pinyon.measure.registry import (
@@ -20,15 +20,6 @@ from pinyon.measure.subjects import (
     Server,
     read_description,
 )
-
-PASSAGES = (
-    Passage("1", "I keep bees behind the old mill.", "Ann", datetime(2024, 5, 1, tzinfo=UTC), "session 1"),
-    Passage("2", "The spare key hangs in the shed.", "Tom", datetime(2024, 5, 1, tzinfo=UTC), "session 1"),
-    Passage("3", "We moved to Lisbon in the spring.", "Ann", datetime(2024, 6, 2, tzinfo=UTC), "session 2"),
-    Passage("4", "The dentist said that the tooth must go.", "Tom", datetime(2024, 6, 2, tzinfo=UTC), "session 2"),
-)
-OTHER = (Passage("9", "Somebody else keeps bees on a roof.", "Eve"),)
-QUESTION = "Where are the bees?"
 
 MCP = """
 import json, sys

@@ -5,10 +5,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from doubles import OTHER, PASSAGES, QUESTION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,15 +37,6 @@ from pinyon.measure.subjects import (
 )
 from pinyon.measure.subjects.shown import introduced
 from pinyon.testing import HashEmbedder
-
-PASSAGES = (
-    Passage("1", "I keep bees behind the old mill.", "Ann", datetime(2024, 5, 1, tzinfo=UTC), "session 1"),
-    Passage("2", "The spare key hangs in the shed.", "Tom", datetime(2024, 5, 1, tzinfo=UTC), "session 1"),
-    Passage("3", "We moved to Lisbon in the spring.", "Ann", datetime(2024, 6, 2, tzinfo=UTC), "session 2"),
-    Passage("4", "The dentist said that the tooth must go.", "Tom", datetime(2024, 6, 2, tzinfo=UTC), "session 2"),
-)
-OTHER = (Passage("9", "Somebody else keeps bees on a roof.", "Eve"),)
-QUESTION = "Where are the bees?"
 
 RIVAL = """
 def version():
