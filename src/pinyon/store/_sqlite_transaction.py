@@ -38,10 +38,17 @@ _CUBE_OF_NAMED = ", ".join(f"cubes.{name}" for name in CUBE_COLUMNS.split(", "))
 _REPLACE = f"UPDATE cubes SET version = ?, {', '.join(f'{name} = ?' for name in CHANGING_COLUMNS[1:])} WHERE row = ?"
 _KEEP = f"INSERT INTO versions ({VERSION_COLUMNS}, next) SELECT {VERSION_COLUMNS}, ? FROM cubes WHERE row = ?"
 _AT_PLACE = "thread = ? AND space = ? AND tenant IS ? AND user IS ? AND agent IS ?"
-_EVENT = "(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_APPEND = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _TOGETHER = 20  # entries of the journal that one statement writes
-_APPEND = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {_EVENT}"
-_APPEND_MANY = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {','.join([_EVENT] * _TOGETHER)}"
+
+
+def _alike_row(place: int) -> str:
+    """Return the values of one of several entries that differ in nothing but six; the seven others are bound once."""
+    seq, cube, row, version, seal, chain = (f"?{8 + 6 * place + n}" for n in range(6))
+    return f"({seq},?1,?2,?3,?4,?5,?6,?7,{cube},{row},{version},{seal},NULL,{chain})"
+
+
+_APPEND_ALIKE = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {','.join(map(_alike_row, range(_TOGETHER)))}"
 
 
 class SqliteTransaction:
@@ -157,11 +164,12 @@ class SqliteTransaction:
                 )
 
     def append(self, events: Sequence[Event]) -> None:
-        whole = len(events) - len(events) % _TOGETHER
-        rows = _event_values(events)
-        for _ in range(0, whole, _TOGETHER):  # several rows a statement: a fifth less time than one
-            self._db.execute(_APPEND_MANY, [value for row in islice(rows, _TOGETHER) for value in row])
-        self._db.executemany(_APPEND, rows)
+        for start in range(0, len(events), _TOGETHER):  # several rows a statement: a third of the time of one
+            part = events[start : start + _TOGETHER]
+            if len(part) == _TOGETHER and _are_alike(part):
+                self._db.execute(_APPEND_ALIKE, _alike_values(part))
+            else:
+                self._db.executemany(_APPEND, _event_values(part))
 
     def mark_source(self, space: str, owner: Scope, mark: SourceMark) -> None:
         self._db.execute(
@@ -235,6 +243,24 @@ def marks(things: Sequence[object]) -> str:
 
 def _at(place: Place) -> tuple[str | None, ...]:
     return place.thread, place.space, place.tenant, place.user, place.agent
+
+
+def _are_alike(events: Sequence[Event]) -> bool:
+    """Return whether entries say the same of everything but their cube, and no more than that."""
+    _, time, op, actor, space, *_ = events[0]
+    for _, each_time, each_op, each_actor, each_space, *_, detail, _ in events:
+        if each_time is not time or each_op != op or each_actor is not actor or each_space != space or detail:
+            return False
+    return True
+
+
+def _alike_values(events: Sequence[Event]) -> list[object]:
+    """Return the values of `_APPEND_ALIKE`."""
+    _, time, op, actor, space, *_ = events[0]
+    values: list[object] = [micros(time), op, actor.tenant, actor.user, actor.agent, actor.session, space]
+    for seq, _, _, _, _, cube, row, version, seal, _, chain in events:
+        values += (seq, cube, row, version, seal, chain)
+    return values
 
 
 def _event_values(events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
