@@ -402,12 +402,16 @@ def test_a_new_version_with_more_calls_opens_it_again_and_the_count_goes_on(
     subscribe(bob, "bees", folder)
     bob.search("hive")
     assert not texts(bob)
+    assert bob.search("hive").notes == ("the licence of bees is used up or over: nothing of it is found any more",)
+    assert bob.recall("hive").found.notes[-1:] == bob.search("hive").notes
+    assert not bob.search("hive", space="else").notes
     issued(ann, folder, terms_of("calls=2"))
     pull(bob)
     assert len(texts(bob)) == 3
     bob.search("hive")
     assert not texts(bob)
     unsubscribe(bob, "bees")
+    assert not bob.search("hive").notes
     subscribe(bob, "bees", folder)  # which is no way to begin to count anew
     assert not texts(bob)
 

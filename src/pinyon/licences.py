@@ -94,11 +94,15 @@ def set_licence(tx: Transaction, key: str, *, calls: int | None, expires: dateti
 def licensed(found: Hits, caller: Caller, action: str) -> Hits:
     """Count a read of everything under a licence that was found, and leave out what may not be read any more.
 
+    Where nothing was found, a note names the licences of the caller that are used up or over.
+
     Args:
         found: What a search gave.
         caller: Who asked.
         action: Verb of the memory, for the audit.
     """
+    if not found.hits:
+        return _explained(found, caller)
     engine = caller.parts.root_engine
     limited = {key for key, said in _read(engine.setting(LICENCES)).items() if len(said) > 1}
     keys = {id(hit): key for hit in found.hits if (key := _licence_among(hit.cube, limited))}
@@ -122,6 +126,26 @@ def licensed(found: Hits, caller: Caller, action: str) -> Hits:
     return replace(found, hits=kept, notes=(*found.notes, note))
 
 
+def _explained(found: Hits, caller: Caller) -> Hits:
+    """Return a search without hits with a note of what the caller may not read any more in this space."""
+    o, now = caller.scope, micros(caller.now())
+    over = []
+    for key, said in _read(caller.parts.root_engine.setting(LICENCES)).items():
+        *whose, space, name = json.loads(key)
+        if (whose, space) == ([o.tenant, o.user, o.agent], caller.space) and _is_over(said, now):
+            is_there = next(subscribed(caller, o, space, name), None) is not None
+            over += [name] if is_there else []
+    if not over:
+        return found
+    note = f"the licence of {', '.join(sorted(over))} is used up or over: nothing of it is found any more"
+    return replace(found, notes=(*found.notes, note))
+
+
+def _is_over(said: Mapping[str, Any], now: int) -> bool:
+    used, calls, expires = int(said.get("used", 0)), said.get("calls"), said.get("expires")
+    return (calls is not None and used >= calls) or (expires is not None and expires <= now)
+
+
 def _counted(engine: Engine, keys: Sequence[str], now: int) -> tuple[set[str], set[str], dict[str, dict[str, Any]]]:
     """Count one read of each; return what may not be read, what may not be read again, and how they stand."""
     barred: set[str] = set()
@@ -130,10 +154,10 @@ def _counted(engine: Engine, keys: Sequence[str], now: int) -> tuple[set[str], s
         known = _read(tx.setting(LICENCES))
         for key in keys:
             said = known.get(key, {})
-            used, calls, expires = int(said.get("used", 0)), said.get("calls"), said.get("expires")
-            if (calls is not None and used >= calls) or (expires is not None and expires <= now):
+            if _is_over(said, now):
                 barred.add(key)
                 continue
+            used, calls = int(said.get("used", 0)), said.get("calls")
             known[key] = {**said, "used": used + 1}
             if calls is not None and used + 1 >= calls:
                 spent.add(key)

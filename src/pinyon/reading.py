@@ -366,7 +366,7 @@ def _present(found: Hits) -> Hits:
 
 def _licensed(found: Hits, caller: Caller, action: str) -> Hits:
     """Count the read of what is under a licence, and leave out what may not be read any more."""
-    if not found.hits or not caller.parts.root_engine.setting(LICENCES):
+    if not caller.parts.root_engine.setting(LICENCES):
         return found
     from .licences import licensed
 
