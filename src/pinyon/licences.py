@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .text import Hits
 
 __all__ = [
+    "SUBSCRIPTIONS",
     "close",
     "end_of",
     "key_of",
@@ -42,6 +43,8 @@ __all__ = [
     "write",
 ]
 
+SUBSCRIPTIONS = "subscriptions"
+"""Setting of the whole memory that lists what is subscribed to; see `subscribing`."""
 _MARK = "publication:"
 _PAGE = 1000
 
@@ -129,12 +132,14 @@ def licensed(found: Hits, caller: Caller, action: str) -> Hits:
 def _explained(found: Hits, caller: Caller) -> Hits:
     """Return a search without hits with a note of what the caller may not read any more in this space."""
     o, now = caller.scope, micros(caller.now())
+    engine = caller.parts.root_engine
+    taken = {each["key"] for each in json.loads(engine.setting(SUBSCRIPTIONS) or "[]")}
     over = []
-    for key, said in _read(caller.parts.root_engine.setting(LICENCES)).items():
+    for key, said in _read(engine.setting(LICENCES)).items():
         *whose, space, name = json.loads(key)
-        if (whose, space) == ([o.tenant, o.user, o.agent], caller.space) and _is_over(said, now):
-            is_there = next(subscribed(caller, o, space, name), None) is not None
-            over += [name] if is_there else []
+        is_here = (whose, space) == ([o.tenant, o.user, o.agent], caller.space)
+        if is_here and key in taken and _is_over(said, now):
+            over.append(name)
     if not over:
         return found
     note = f"the licence of {', '.join(sorted(over))} is used up or over: nothing of it is found any more"

@@ -17,7 +17,7 @@ from .core.joining import forbidding
 from .core.payload import Json, Text, canonical
 from .core.scope import Scope
 from .errors import BadInput, Conflict, Damaged, Denied, NotFound, PinyonError
-from .licences import close, key_of, licence_of, note, set_licence, source_of, subscribed, write
+from .licences import SUBSCRIPTIONS, close, key_of, licence_of, note, set_licence, source_of, subscribed, write
 from .memory import Memory
 from .parts import Caller
 from .sharing import PUBLICATION, fits_words
@@ -26,8 +26,6 @@ from .store.registry import PUBLIC, Issue, Publication, Registry, check_publicat
 from .store.vault import read_key
 
 __all__ = ["Pulled", "Subscription", "pull", "subscribe", "subscriptions", "subscriptions_of", "unsubscribe"]
-
-_SETTING = "subscriptions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +209,7 @@ def subscriptions_of(caller: Caller) -> tuple[Subscription, ...]:
     """Return every subscription of a memory, whoever made it."""
     engine = caller.parts.root_engine
     found = []
-    for said in _read(engine.setting(_SETTING)):
+    for said in _read(engine.setting(SUBSCRIPTIONS)):
         licence = licence_of(engine, said["key"]) or {}
         found.append(replace(_subscription(said), used=int(licence.get("used", 0))))
     return tuple(found)
@@ -424,8 +422,8 @@ def _tell(caller: Caller, action: str, said: Subscription) -> None:
 
 def _keep(caller: Caller, key: str, said: Subscription | None) -> None:
     with caller.parts.root_engine.transaction() as tx:
-        known = [each for each in _read(tx.setting(_SETTING)) if each["key"] != key]
-        tx.set_setting(_SETTING, canonical([*known, *([_to_json(said)] if said is not None else [])]))
+        known = [each for each in _read(tx.setting(SUBSCRIPTIONS)) if each["key"] != key]
+        tx.set_setting(SUBSCRIPTIONS, canonical([*known, *([_to_json(said)] if said is not None else [])]))
 
 
 def _read(text: str | None) -> list[dict[str, Any]]:

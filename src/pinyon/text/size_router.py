@@ -253,5 +253,7 @@ class SizeRouter:
         return shelf.search(question, max(1, min(self.most, tokens // self.per_hit_tokens)))
 
     def _whole_note(self, cubes: int, budget: Budget) -> str:
+        if not cubes:
+            return "there is nothing to search in"
         room = "the window of the model" if budget.tokens is None else f"{budget.tokens} tokens"
         return f"all {cubes} memories fit into {room}: nothing had to be searched"
