@@ -142,6 +142,13 @@ def test_the_spelling_of_texts_loses_nothing_and_keeps_their_order() -> None:
     assert sorted(samples) == sorted(samples, key=spell)
 
 
+def test_a_text_that_ends_within_a_character_is_named_as_damaged(engine: PostgresEngine) -> None:
+    put(engine, "whole")
+    run(engine, "UPDATE cubes SET content = E'cut off\\x01'")
+    with pytest.raises(Damaged, match="behind pinyon's back"):
+        texts(engine)
+
+
 def test_control_characters_are_found_letter_for_letter(engine: PostgresEngine) -> None:
     put(engine, "a\x01b", "a\x00b", "a\x02b")
     for wanted in ("\x01", "\x00", "\x02", "\x01b", "\x02b"):

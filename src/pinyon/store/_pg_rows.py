@@ -11,14 +11,11 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from ..core.clock import from_micros, micros
 from ..core.cube import Cube
-from ..core.events import Event
-from ..core.header import Life, header_from_json, header_text
-from ..core.payload import Text, canonical, payload_from_json, payload_to_json
-from ..core.scope import Scope
 from ..core.where import facets
 from ..errors import Damaged
+from . import _rows
+from ._rows import event_of, event_values
 
 __all__ = [
     "CUBE_COLUMNS",
@@ -49,7 +46,8 @@ VALUE_COLUMNS = (
 EVENT_COLUMNS = 'seq, time, op, tenant, "user", agent, session, space, cube, row, version, hash, detail, chain'
 """What `event_of` reads, in its order."""
 
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+_TEXTS = tuple(_rows.VALUE_COLUMNS.split(", ").index(name) for name in ("thread", "speaker", "source", "content"))
+_CONTENT = _rows.CUBE_COLUMNS.split(", ").index("content")
 
 
 def spell(text: str) -> str:
@@ -84,10 +82,6 @@ def digest_of(key: str, value: str = "") -> UUID:
     return UUID(bytes=hashlib.sha256(f"{len(key)}\x00{key}{value}".encode()).digest()[:16])
 
 
-def _spelled(text: str | None) -> str | None:
-    return None if text is None else spell(text)
-
-
 def values_of(cube: Cube, rights: int) -> tuple[object, ...]:
     """Return a cube as the values of its row.
 
@@ -95,45 +89,11 @@ def values_of(cube: Cube, rights: int) -> tuple[object, ...]:
         cube: What is to be kept.
         rights: Number of its rights.
     """
-    p, o = cube.header.provenance, cube.owner
-    payload = cube.payload
-    plain = isinstance(payload, Text) and payload.format == "text"
-    return (
-        cube.row,
-        cube.id,
-        cube.version,
-        cube.space,
-        o.tenant,
-        o.user,
-        o.agent,
-        o.session,
-        cube.kind.value,
-        cube.header.life.standing,
-        _spelled(p.thread),
-        p.position,
-        _spelled(p.speaker),
-        _spelled(p.source),
-        micros(cube.time),
-        micros(cube.created),
-        micros(cube.updated),
-        cube.seq,
-        rights,
-        *_dates(cube.header.life),
-        spell(cube.text),
-        None if plain else canonical(payload_to_json(payload) | ({"content": ""} if cube.text else {})),
-        header_text(cube.header),
-        cube.hash,
-        cube.parent,
-        [parent.id for parent in cube.header.lineage.parents] or None,
-        *_filters(cube),
-    )
-
-
-def _dates(life: Life) -> tuple[int | None, int | None]:
-    return (
-        None if life.expires is None else micros(life.expires),
-        None if life.valid_to is None else micros(life.valid_to),
-    )
+    values = list(_rows.values_of(cube, rights))
+    for place in _TEXTS:
+        text = values[place]
+        values[place] = spell(text) if isinstance(text, str) else None
+    return (*values, [parent.id for parent in cube.header.lineage.parents] or None, *_filters(cube))
 
 
 def _filters(cube: Cube) -> tuple[object, ...]:
@@ -157,68 +117,7 @@ def cube_of(values: Sequence[object]) -> Cube:
         Damaged: The row says nothing that a cube could be.
     """
     try:
-        return _cube(values)
-    except _UNREADABLE as error:
+        content = read(values[_CONTENT])  # type: ignore[arg-type]  # the columns have types
+    except StopIteration as error:  # it ends in the middle of a character
         raise Damaged(f"cube {values[1]!r} was changed behind pinyon's back and cannot be read") from error
-
-
-def _cube(values: Sequence[object]) -> Cube:
-    (row, id, version, space, tenant, user, agent, session, created, updated, content, payload, header, seal, parent,
-     seq) = values  # fmt: skip
-    content = read(content)  # type: ignore[arg-type]  # the columns have types
-    if payload is None:
-        body: object = Text(content)
-    else:
-        data = json.loads(payload)  # type: ignore[arg-type]
-        body = payload_from_json(data | {"content": content} if data["kind"] == "text" else data)
-    return Cube(
-        id,  # type: ignore[arg-type]
-        row,  # type: ignore[arg-type]
-        version,  # type: ignore[arg-type]
-        space,  # type: ignore[arg-type]
-        Scope(tenant, user, agent, session),  # type: ignore[arg-type]
-        body,  # type: ignore[arg-type]
-        header_from_json(json.loads(header)),  # type: ignore[arg-type]
-        from_micros(created),  # type: ignore[arg-type]
-        from_micros(updated),  # type: ignore[arg-type]
-        seal,  # type: ignore[arg-type]
-        parent,  # type: ignore[arg-type]
-        seq,  # type: ignore[arg-type]
-    )
-
-
-def event_values(e: Event) -> tuple[object, ...]:
-    """Return a journal entry as the values of its row."""
-    who = e.actor
-    detail = canonical(dict(e.detail)) if e.detail else None
-    return (
-        e.seq, micros(e.time), e.op, who.tenant, who.user, who.agent, who.session, e.space, e.cube, e.row, e.version,
-        e.hash, detail, e.chain,
-    )  # fmt: skip
-
-
-def event_of(values: Sequence[object]) -> Event:
-    """Return the journal entry of a row.
-
-    Raises:
-        Damaged: The row says nothing that an entry could be.
-    """
-    try:
-        seq, moment, op, tenant, user, agent, session, space, cube, row, version, seal, detail, chain = values
-        return Event(
-            seq,  # type: ignore[arg-type]  # the columns have types
-            from_micros(moment),  # type: ignore[arg-type]
-            op,  # type: ignore[arg-type]
-            Scope(tenant, user, agent, session),  # type: ignore[arg-type]
-            space,  # type: ignore[arg-type]
-            cube,  # type: ignore[arg-type]
-            row,  # type: ignore[arg-type]
-            version,  # type: ignore[arg-type]
-            seal,  # type: ignore[arg-type]
-            json.loads(detail) if detail else {},  # type: ignore[arg-type]
-            chain,  # type: ignore[arg-type]
-        )
-    except _UNREADABLE as error:
-        raise Damaged(
-            f"entry {values[0]!r} of the journal was changed behind pinyon's back and cannot be read"
-        ) from error
+    return _rows.cube_of((*values[:_CONTENT], content, *values[_CONTENT + 1 :]))

@@ -24,6 +24,7 @@ __all__ = [
     "cube_of",
     "dates_of",
     "event_of",
+    "event_values",
     "values_of",
 ]
 
@@ -147,6 +148,16 @@ def _cube(values: Sequence[object]) -> Cube:
         parent,  # type: ignore[arg-type]
         seq,  # type: ignore[arg-type]
     )
+
+
+def event_values(e: Event) -> tuple[object, ...]:
+    """Return a journal entry as the values of its row, in the order of `EVENT_COLUMNS`."""
+    who = e.actor
+    detail = canonical(dict(e.detail)) if e.detail else None
+    return (
+        e.seq, micros(e.time), e.op, who.tenant, who.user, who.agent, who.session, e.space, e.cube, e.row, e.version,
+        e.hash, detail, e.chain,
+    )  # fmt: skip
 
 
 def event_of(values: Sequence[object]) -> Event:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 
 import numpy as np
 
 from ..core.clock import micros
 from ..core.cube import Cube
 from ..core.events import Event, Head
-from ..core.payload import canonical
 from ..core.scope import Scope
 from ..core.where import facets
 from ._derive import derive
@@ -26,6 +24,7 @@ from ._rows import (
     VERSION_COLUMNS,
     changing,
     cube_of,
+    event_values,
     values_of,
 )
 from .base import Place, SourceMark, VectorRows
@@ -169,7 +168,7 @@ class SqliteTransaction:
             if len(part) == _TOGETHER and _are_alike(part):
                 self._db.execute(_APPEND_ALIKE, _alike_values(part))
             else:
-                self._db.executemany(_APPEND, _event_values(part))
+                self._db.executemany(_APPEND, map(event_values, part))
 
     def mark_source(self, space: str, owner: Scope, mark: SourceMark) -> None:
         self._db.execute(
@@ -261,28 +260,3 @@ def _alike_values(events: Sequence[Event]) -> list[object]:
     for seq, _, _, _, _, cube, row, version, seal, _, chain in events:
         values += (seq, cube, row, version, seal, chain)
     return values
-
-
-def _event_values(events: Iterable[Event]) -> Iterator[tuple[object, ...]]:
-    """Yield entries as the values of their rows; those of one transaction share their moment, which is read once."""
-    moment, at = None, 0
-    for e in events:
-        if e.time is not moment:
-            moment, at = e.time, micros(e.time)
-        actor, detail = e.actor, canonical(dict(e.detail)) if e.detail else None
-        yield (
-            e.seq,
-            at,
-            e.op,
-            actor.tenant,
-            actor.user,
-            actor.agent,
-            actor.session,
-            e.space,
-            e.cube,
-            e.row,
-            e.version,
-            e.hash,
-            detail,
-            e.chain,
-        )
