@@ -157,6 +157,7 @@ class RightsDesk:
             "reach": reach,
             "purposes": purposes,
             "tasks": tasks,
+            "sensitivity": labels,
         }
         times = {
             "opens": None if opens is None else instant(opens),
@@ -164,7 +165,7 @@ class RightsDesk:
             "hours": hours,
         }
         given: dict[str, object] = {name: value for name, value in times.items() if value is not None}
-        return self._give(id, _Changes({**add, "purposes": purposes, "sensitivity": labels}, {}, given), who)
+        return self._give(id, _Changes(add, {}, given), who)
 
     def revoke(
         self,
@@ -207,9 +208,10 @@ class RightsDesk:
             "reach": reach,
             "purposes": purposes,
             "tasks": tasks,
+            "sensitivity": labels,
         }
         none = {"opens": None, "closes": None, "hours": None} if times else {}
-        return self._give(id, _Changes({}, {**gone, "purposes": purposes, "sensitivity": labels}, dict(none)), who)
+        return self._give(id, _Changes({}, gone, dict(none)), who)
 
     def _give(self, id: str | None, changes: _Changes, who: Who) -> Cube | Policy:
         caller = replace(self._caller.narrowed(who), call=Call("write"))
