@@ -90,7 +90,7 @@ def run(
     *,
     draft_texts: int = 1,
     sizes: Sequence[int] = (64, 128),
-    removed: Sequence[int] = (2, 6, 12),
+    removed: Sequence[int] = (2, 6, 12, 18),
     seeds: int = 3,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
@@ -312,8 +312,10 @@ def looked(
 def _weaker(
     backbone: Backbone, full: StateCache, one: Notes, ahead: Sequence[int], gone: int, size: int, known: Sequence[bool]
 ) -> dict[str, float]:
-    """Compare what the lookahead of a truncated draft lets stay with what the model's own does."""
+    """Compare what a truncated draft lets stay, by its lookahead and by its attention, with what the model does."""
     draft = truncated(backbone, backbone.n_layers - gone)
+    quarter = len(one.ids) // 4
+    prompts = [set(SpecPC().cut(model, one.ids, entries=quarter).kept) for model in (backbone, draft)]
     weak = draft.continuation(one.ids, max_tokens=LOOKAHEAD).ids
     scores: list[dict[int, Tensor]] = []
     caches = []
@@ -330,6 +332,7 @@ def _weaker(
     return {
         "jaccard": _jaccard(caches[0], caches[1]),
         "spearman": statistics.mean(agreement),
+        "prompt_jaccard": len(prompts[0] & prompts[1]) / len(prompts[0] | prompts[1]),
         "recall": statistics.mean(right or [0.0]),
         "facts": float(len(right)),
     }
@@ -360,10 +363,13 @@ def _limits(rows: Sequence[dict[str, Any]], right: dict[str, list[float]]) -> li
         paired("SpecKV, lookahead shuffled loses", right["SpecKV, lookahead shuffled"], right[ours], "< 0"),
         paired("SpecKV, no lookahead loses", right["SpecKV, no lookahead"], right[ours], "< 0"),
     ]
-    overlap = [1.0, *(row["jaccard"] for row in rows if "jaccard" in row)]
-    if len(overlap) > 2:
-        falls = overlap == sorted(overlap, reverse=True)
-        limits.append(limit_of("Jaccard falls with the layers removed", "falling", overlap, lambda _: falls))
+    drafts = [row for row in rows if "jaccard" in row]
+    if len(drafts) > 1:
+        for key, what in (("jaccard", "SpecKV"), ("prompt_jaccard", "SpecPC")):
+            overlap = [1.0, *(row[key] for row in drafts)]
+            falls = overlap == sorted(overlap, reverse=True) and overlap[-1] < 1
+            said = f"{what}: Jaccard falls with the layers that the draft lacks"
+            limits.append(limit_of(said, "falling", overlap, lambda _, falls=falls: falls))
         weak = [row for row in rows if row.get("jaccard", 0) > 0.3]
         same = right["StreamingLLM"][: int(weak[0]["facts"])] if weak else []  # of the texts that the drafts have read
         limits.append(
