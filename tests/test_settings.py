@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pinyon.errors import BadInput
-from pinyon.settings import load_settings
+from pinyon.settings import key_of_mount, load_settings
 
 
 def test_without_anything_the_memory_lies_in_the_folder_of_user_data(tmp_path: Path) -> None:
@@ -50,3 +50,10 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(BadInput, match=r"config\.toml"):
         load_settings({"HOME": str(tmp_path)}, folder=tmp_path)
+
+
+def test_the_key_of_a_mount_is_a_file_before_it_is_a_passphrase() -> None:
+    both = {"PINYON_MOUNT_THE_TEAM_KEY": "a passphrase", "PINYON_MOUNT_THE_TEAM_KEY_FILE": "/keys/team"}
+    assert key_of_mount("the team", both) == Path("/keys/team")
+    assert key_of_mount("the-team", {"PINYON_MOUNT_THE_TEAM_KEY": "a passphrase"}) == "a passphrase"
+    assert key_of_mount("team", both) is None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Unpack, cast, get_args
 
+from .core.scope import DEFAULT_SPACE
 from .erasing import Erasing
 from .errors import BadInput
 from .parts import AuditLevel, ConflictMode, Parts, Who
@@ -12,10 +17,24 @@ from .store.side import AuditLine
 
 if TYPE_CHECKING:
     from .core.payload import Json
+    from .govern.redact import Redactor
+    from .mounting import Mount
     from .schedule import LifecycleConfig
-    from .store import Engine
+    from .store import Engine, UserKey
 
-__all__ = ["Configuration", "Configuring", "conflict_mode", "keep_life", "kept", "level_of", "life_kept"]
+__all__ = [
+    "REDACTION",
+    "Configuration",
+    "Configuring",
+    "conflict_mode",
+    "keep_life",
+    "kept",
+    "level_of",
+    "life_kept",
+    "redaction_of",
+    "redactor_of",
+    "secret_of",
+]
 
 _AUDIT: Final = "audit_level"
 _CONFLICTS: Final = "conflicts"
@@ -38,7 +57,7 @@ class Configuration:
 
 
 class Configuring(Erasing):
-    """Configuration, configure."""
+    """Configuration, configure, mount, unmount, mounts."""
 
     def configuration(self, **who: Unpack[Who]) -> Configuration:
         """Return what holds for the whole memory, as it was last said by anybody."""
@@ -85,6 +104,60 @@ class Configuring(Erasing):
             engine.audit.append([line])
         return _found(root)
 
+    def mount(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        space: str = DEFAULT_SPACE,
+        writable: bool = False,
+        key: UserKey | None = None,
+    ) -> Mount:
+        """Make a space of another memory a space of this one, for everybody and every process; nothing is copied.
+
+        Searching, asking, listing, getting and looking back work in it as in the other memory itself, by the rules
+        of that one; adding, updating and forgetting too, where it is mounted for writing. A memory that is mounted
+        for reading alone stays as it is to the last byte. What concerns this whole memory leaves mounts alone.
+
+        Args:
+            name: Of the space here; nothing may lie in it.
+            path: Of the other memory: a file, a folder or an address, which has to be there.
+            space: Its name there.
+            writable: Whether it may be written from here.
+            key: Of an encrypted memory. It is kept nowhere: the next process needs it again, from `Memory.open` or
+                its variable.
+
+        Raises:
+            BadInput: The name or the place cannot be used, or it is this memory itself.
+            Conflict: Something lies in this space already, or the other space is itself mounted there.
+            Denied: Somebody has rules here, and the caller is no administrator of the whole memory.
+            NotFound: There is no memory.
+            StoreError: It cannot be opened.
+        """
+        from .mounting import mount
+
+        return mount(self._caller, name, path, space=space, is_writable=writable, key=key)
+
+    def unmount(self, name: str) -> Mount:
+        """Let a name stand for no other memory any more, and return what it stood for; the other memory stays.
+
+        Args:
+            name: Of the space here.
+
+        Raises:
+            NotFound: Nothing is mounted under it.
+            Denied: As in `mount`.
+        """
+        from .mounting import unmount
+
+        return unmount(self._caller, name)
+
+    def mounts(self) -> tuple[Mount, ...]:
+        """Return what is mounted, in order of name, and of each why it cannot be used now, if it cannot."""
+        from .mounting import mounts
+
+        return mounts(self._caller)
+
 
 def _found(parts: Parts) -> Configuration:
     engine = parts.root_engine
@@ -125,6 +198,52 @@ def conflict_mode(name: str | None) -> ConflictMode:
         BadInput: There is none.
     """
     return cast("ConflictMode", _one_of(get_args(ConflictMode), name or "explicit", "way to look for contradictions"))
+
+
+def secret_of(engine: Engine, name: str) -> bytes:
+    """Return a secret of a store, made when it is first asked for; 32 bytes.
+
+    Args:
+        engine: The store.
+        name: What it is for.
+    """
+    key = f"{name}_key"
+    known = engine.setting(key)
+    if known is None:
+        if engine.is_read_only:
+            return secrets.token_bytes(32)  # for this process alone: nothing it hashes is kept
+        with engine.transaction() as tx:  # two processes agree on one
+            known = tx.setting(key)
+            if known is None:
+                known = secrets.token_hex(32)
+                tx.set_setting(key, known)
+    return bytes.fromhex(known)
+
+
+REDACTION = "redaction"
+"""Setting of the store that holds the rules of redaction of the whole memory as JSON; see `redaction_of`."""
+
+
+def redaction_of(tenant: str | None) -> str:
+    """Return the setting that holds a tenant's rules of redaction; those of nobody's tenant hold for all."""
+    return REDACTION if tenant is None else f"{REDACTION}:{tenant}"
+
+
+def redactor_of(engine: Engine, tenant: str | None) -> Redactor | None:
+    """Return what redacts for a tenant: the rules of the whole memory, and its own where those are silent."""
+    said = tuple(engine.setting(key) or "" for key in dict.fromkeys((REDACTION, redaction_of(tenant))))
+    return _redactor(said, secret_of(engine, REDACTION)) if any(said) else None
+
+
+@lru_cache(maxsize=8)
+def _redactor(said: tuple[str, ...], key: bytes) -> Redactor:
+    from .govern.redact import RedactionRule, Redactor  # a hundred expressions, and most memories have no rule
+
+    rules: dict[str, RedactionRule] = {}
+    for text in said:
+        for each in json.loads(text) if text else ():
+            rules.setdefault(each["kind"], RedactionRule(**each))
+    return Redactor(list(rules.values()), key=key)
 
 
 def _one_of(known: tuple[str, ...], name: str, what: str) -> str:

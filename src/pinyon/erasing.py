@@ -10,7 +10,7 @@ from . import govern
 from .core.access import Access
 from .core.where import EVERY_STATE, LIVE_STATES, View, Where
 from .errors import BadInput, Conflict, Denied
-from .parts import Caller, Who
+from .parts import MOUNTS, Caller, Who
 from .reading import Filters, where_of
 from .results import Forgotten
 from .writing import Writing
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .rooms import Rooms
     from .store import Engine, Shredded
 
-__all__ = ["Erasing"]
+__all__ = ["Erasing", "is_used"]
 
 _BATCH = 1000  # cubes a read
 
@@ -42,7 +42,7 @@ class Erasing(Writing):
         **who: Unpack[Who],
     ) -> Forgotten:
         """Return what `forget` with the same arguments would remove, without removing it."""
-        caller = self._writer(who)
+        caller = self._changer(who)
         plan = self._forget_plan(ids, where, query, k, about, mentions, whole_space, derived, caller)
         rooms = tuple(
             self.plan_forget(about=about, mentions=mentions, derived=derived, **there)
@@ -50,7 +50,8 @@ class Erasing(Writing):
         )
         self._note_reach(caller, plan, is_done=False)
         cubes = (*plan.targets, *plan.derived, *(cube for room in rooms for cube in room.cubes))
-        return Forgotten(cubes, is_done=False, plan=plan, rooms=rooms)
+        mounted = _mounted(caller, about)
+        return Forgotten(cubes, is_done=False, plan=plan, rooms=rooms, not_covered=mounted)
 
     def forget(
         self,
@@ -72,9 +73,9 @@ class Erasing(Writing):
             where: Everything that a filter admits; needs at least one condition.
             query: The k best hits of a question.
             k: For `query`.
-            about: Everything about a person, in every space: written by them, said by them, or naming them by a tag or
-                by ``subject`` in the metadata. Administrators reach what is private to others too, which the audit
-                says at every level.
+            about: Everything about a person, in every space but mounted ones: written by them, said by them, or naming
+                them by a tag or by ``subject`` in the metadata. Administrators reach what is private to others too,
+                which the audit says at every level.
             mentions: With `about`, also everything whose words name the person.
             whole_space: Everything in the caller's space that it may change.
             derived: What becomes of something made of several memories of which some stay: ``forget`` it, or mark it
@@ -87,9 +88,9 @@ class Erasing(Writing):
         Raises:
             NotFound: An id does not exist for this caller.
             Denied: A memory that was named by its id is frozen, or the caller may not change it.
-            BadInput: Nothing says what to forget.
+            BadInput: Nothing says what to forget; or all that is about a person, in a space that is mounted.
         """
-        caller = self._writer(who)
+        caller = self._changer(who)
         plan = self._forget_plan(ids, where, query, k, about, mentions, whole_space, derived, caller)
         parts = caller.parts
         self._check_named(ids, plan, caller)
@@ -111,7 +112,8 @@ class Erasing(Writing):
         )
         cubes = [cube for cube in (*plan.targets, *plan.derived) if cube.id in gone]
         cubes += [cube for room in rooms for cube in room.cubes]
-        return Forgotten(tuple(cubes), is_done=True, plan=plan, receipt=receipt, rooms=rooms)
+        mounted = _mounted(caller, about)
+        return Forgotten(tuple(cubes), is_done=True, plan=plan, receipt=receipt, rooms=rooms, not_covered=mounted)
 
     def _forget_plan(
         self,
@@ -126,6 +128,8 @@ class Erasing(Writing):
         caller: Caller,
     ) -> govern.ForgetPlan:
         parts = caller.parts
+        if about is not None:
+            caller.check_home()  # a person is looked for in every space, and one alone is mounted
         view = caller.whole_view() if about is None else self._reach(caller)
         named = [parts.one(id, caller, "forget").id for id in ([ids] if isinstance(ids, str) else ids)]
         wanted = None if where is None else where_of(where)
@@ -213,7 +217,7 @@ class Erasing(Writing):
         caller = self._writer(who)
         caller.check_keeper("own_key")
         rooms = self._rooms(caller)
-        if caller.space not in rooms.names and _is_used(caller.parts.store.engine, caller.space):
+        if caller.space not in rooms.names and is_used(caller.parts.store.engine, caller.space):
             raise Conflict(
                 f"the space {caller.space!r} holds memories already", hint="make another one, and move them there after"
             )
@@ -257,13 +261,20 @@ class Erasing(Writing):
         return rooms
 
 
-def _is_used(engine: Engine, space: str) -> bool:
-    """Return whether a space holds anything, whoever owns it."""
+def is_used(engine: Engine, space: str, since: int = 1) -> bool:
+    """Return whether a space holds anything, whoever owns it, of what came from an entry of the journal on."""
     return any(
         cube.space == space
-        for start in range(1, engine.head().seq + 1, _BATCH)
+        for start in range(since, engine.head().seq + 1, _BATCH)
         for cube in engine.by_rows(range(start, start + _BATCH)).values()
     )
+
+
+def _mounted(caller: Caller, about: str | None) -> tuple[str, ...]:
+    """Return the spaces of other memories, where a person is not looked for."""
+    if about is None or caller.parts.root is not None or not caller.parts.root_engine.setting(MOUNTS):
+        return ()
+    return tuple(sorted(caller.parts.all_mounts().known))
 
 
 def _other_rooms(caller: Caller, about: str | None, who: Who) -> Iterator[Who]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from .configuring import secret_of
 from .errors import BadInput
 from .govern.audit import Auditor
-from .parts import Caller, Parts, secret_of
+from .parts import Caller, Parts
 from .schedule import Heat
 from .store import Store
 from .store.held import Held, LaterAudit
 
 if TYPE_CHECKING:
+    from .mounting import Mount, Mounts
     from .rooms import Rooms
     from .searching import Finder
 
@@ -86,6 +88,35 @@ class _OneStore:
         )
 
 
+class _NoMounts:
+    """Spaces of other memories, for a run that may write to one store alone."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def __getattr__(self, name: str) -> object:
+        raise BadInput("memories are not mounted inside a run", hint="do it before or after")
+
+    @property
+    def known(self) -> dict[str, Mount]:
+        """What is mounted in the memory itself, by name."""
+        return self._parts.home.all_mounts().known
+
+    def parts(self, space: str) -> None:
+        """Return nothing.
+
+        Raises:
+            BadInput: Another memory is mounted there.
+        """
+        if space in self.known:
+            raise BadInput(
+                f"another memory is mounted as {space!r}", hint="what is mounted is not used together with others"
+            )
+
+    def close(self) -> None:
+        """Do nothing: those at home stay open."""
+
+
 def held_parts(caller: Caller, held: Held, audit: LaterAudit, finder: HeldFinder) -> Parts:
     """Return the parts of a caller's memory as they are inside a transaction."""
     parts = caller.parts
@@ -100,8 +131,9 @@ def held_parts(caller: Caller, held: Held, audit: LaterAudit, finder: HeldFinder
     )
     root = parts.root or parts
     rooms = None if root.rooms is None else cast("Rooms", _OneStore(root.rooms, parts, inside))
+    mounts = cast("Mounts", _NoMounts(parts))
     if parts.root is None:
-        inside.rooms = rooms
+        inside.rooms, inside.mounts = rooms, mounts
     else:
-        inside.root = replace(parts.root, rooms=rooms, auditor=auditor, rules={})
+        inside.root = replace(parts.root, rooms=rooms, mounts=mounts, auditor=auditor, rules={})
     return inside

@@ -262,7 +262,7 @@ class Keeping(Configuring):
     @property
     def jobs(self) -> Queue:
         """Work that survives the process; any process that calls `work` does it."""
-        parts = self._caller.check_open()
+        parts = self.caller.check_open()
         return schedule.Queue(parts.store.engine.jobs, parts.clock)
 
     def decisions(self, **who: Unpack[Who]) -> tuple[schedule.Noted, ...]:
@@ -314,7 +314,7 @@ class Keeping(Configuring):
             sweep_every: Let a sweep recur so often, from now on.
             stop: Go on until it is set; None ends when nothing is due.
         """
-        self._caller.check_now()
+        self.caller.check_now()
         if sweep_every is not None:
             self._caller.check_admin("sweep")  # or its job would fail for good, again and again
             self.jobs.add("sweep", key="sweep", every=sweep_every)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 from .attaching import Attaching
-from .configuring import conflict_mode, keep_life, kept, level_of
+from .configuring import conflict_mode, keep_life, kept, level_of, secret_of
 from .core.clock import Clock, Instant, SystemClock
 from .core.cube import Cube
 from .core.scope import Scope
@@ -19,7 +19,7 @@ from .following import Following
 from .govern.audit import Auditor
 from .index import Analyzer, IndexConfig
 from .models import Embedder, StaticEmbedder, StaticTokenCounter, TokenCounter, embedder_from
-from .parts import AuditLevel, Caller, ConflictMode, Parts, Who, secret_of
+from .parts import AuditLevel, Caller, ConflictMode, Parts, Who
 from .places import check_whole, file_of, is_server
 from .reading import Filters, where_of
 from .schedule import Heat
@@ -74,6 +74,7 @@ class Memory(Attaching, Following, Talking):
         lifecycle: LifecycleConfig | None = None,
         backbone: Backbone | str | None = None,
         states: StateConfig | None = None,
+        mount_keys: Mapping[str, UserKey] | None = None,
         **who: Unpack[Who],
     ) -> Memory:
         """Open a memory, making it when it is not there.
@@ -105,6 +106,8 @@ class Memory(Attaching, Following, Talking):
             backbone: A local model whose states are kept, as `convert` and the job ``state`` use it: a `Backbone`, or
                 "smollm2", a hub id, a folder, a GGUF file, which is loaded when it is first needed.
             states: How states are kept: form, budgets of bytes, when a text is worth one; None takes the usual ones.
+            mount_keys: Keys of encrypted memories that are mounted, by name; what is missing is looked for in the
+                variables ``PINYON_MOUNT_<NAME>_KEY_FILE`` and ``PINYON_MOUNT_<NAME>_KEY``.
             who: Whose memory it is by default, and its default space.
 
         Raises:
@@ -127,7 +130,14 @@ class Memory(Attaching, Following, Talking):
             judge=judge,
             states=StateDesk(backbone, states or StateConfig()),
         )
-        return cls(Caller(_opened(path, key, durability, make))).at(**who)
+        parts = _opened(path, key, durability, make)
+        parts.mount_keys.update(mount_keys or {})
+        parts.elsewhere = partial(_elsewhere, parts, make, durability)
+        try:
+            return cls(Caller(parts)).at(**who)
+        except BaseException:  # its space may be that of a memory that is out of reach
+            parts.close()
+            raise
 
     def at(self, **who: Unpack[Who]) -> Memory:
         """Return the same memory for another caller or space; it shares everything with this one.
@@ -137,7 +147,7 @@ class Memory(Attaching, Following, Talking):
             >>> len(ann.add("I am allergic to peanuts.").cubes)
             1
         """
-        return Memory(self._caller.narrowed(who))
+        return Memory(self._caller.anywhere(who))
 
     def as_of(self, moment: Instant) -> Memory:
         """Return the same memory as it was at a moment of record time: what it held then, found as it was found then.
@@ -162,7 +172,7 @@ class Memory(Attaching, Following, Talking):
         """Who may do what: groups, roles, spaces, clearances, single memories."""
         from .rights_desk import RightsDesk
 
-        return RightsDesk(self._caller, self._share)
+        return RightsDesk(self.caller, self._share)
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +184,7 @@ class Memory(Attaching, Following, Talking):
 
     def close(self) -> None:
         """Write the index's snapshot, end background work and close the file; closing twice is no error."""
-        (self._caller.parts.root or self._caller.parts).close()
+        self._caller.parts.home.close()
 
     @property
     def scope(self) -> Scope:
@@ -183,13 +193,13 @@ class Memory(Attaching, Following, Talking):
 
     @property
     def space(self) -> str:
-        """The default space."""
-        return self._caller.space
+        """The default space, by its name here."""
+        return self._caller.space if self._caller.parts.mount is None else self._caller.parts.mount.name
 
     @property
     def store(self) -> Store:
         """The store itself, for tools that go below the verbs."""
-        return self._caller.parts.store
+        return self.caller.parts.store
 
     # --- upkeep ------------------------------------------------------------------------------------------------
 
@@ -213,17 +223,17 @@ class Memory(Attaching, Following, Talking):
             ItemFailed: A worker failed; what was embedded before stays.
             MissingExtra: `over` is ``ray`` and it is not installed.
         """
-        parts = self._caller.check_open()
+        parts = self.caller.check_open()
         return parts.finder.catch_up(progress, over, workers)
 
     def reindex(self, progress: Callable[[int], object] | None = None) -> int:
         """Throw the index away and build it again from the journal; return the number of cubes in it."""
-        parts = self._caller.check_open()
+        parts = self.caller.check_open()
         return parts.finder.rebuild(progress)
 
     def check(self) -> Sequence[str]:
         """Return every problem of store and index, and why vectors are lacking; an empty list when all is sound."""
-        parts = self._caller.check_open()
+        parts = self.caller.check_open()
         store = parts.store
         found = list(store.check())
         seq = -1
@@ -256,7 +266,7 @@ class Memory(Attaching, Following, Talking):
         """
         from .verifying import verify
 
-        parts = self._caller.check_open()
+        parts = self.caller.check_open()
         return verify(
             parts.store,
             finder=parts.finder,
@@ -278,7 +288,7 @@ class Memory(Attaching, Following, Talking):
         """
         from .verifying import repair
 
-        parts = self._caller.check_now()
+        parts = self.caller.check_now()
         return repair(problem, store=parts.store, finder=parts.finder)
 
     # --- several verbs as one ----------------------------------------------------------------------------------
@@ -335,8 +345,33 @@ class Memory(Attaching, Following, Talking):
         return self._change(id, change, caller, verb="share", action="share", detail={"rights": "changed"})
 
 
+def _elsewhere(
+    home: Parts, make: Callable[..., Parts], durability: Durability, place: str, key: UserKey | None, is_read_only: bool
+) -> Parts:
+    """Return the parts of another memory, by its own settings, for one that it is mounted in.
+
+    Neither questions nor keys are sent to an address that the other memory alone names.
+    """
+    from .mounting import Untouched
+
+    def made(engine: Engine, folder: Path | None, **rest: object) -> Parts:
+        word = engine.setting("embedder") or "static"
+        is_ours = word == home.store.engine.setting("embedder")
+        embedder = StaticEmbedder() if word.startswith("openai:") and not is_ours else None
+        seen = cast("Engine", Untouched(engine)) if is_read_only else engine  # what is not there is the engine's
+        kept: dict[str, object] = dict.fromkeys(("language", "audit", "conflicts", "lifecycle", "judge"))
+        return make(seen, folder, **kept, embedder=embedder, states=StateDesk(), **rest)
+
+    return _opened(place, key, durability, made, is_read_only=is_read_only)
+
+
 def _opened(
-    path: str | os.PathLike[str], key: UserKey | Keys | None, durability: Durability, make: Callable[..., Parts]
+    path: str | os.PathLike[str],
+    key: UserKey | Keys | None,
+    durability: Durability,
+    make: Callable[..., Parts],
+    *,
+    is_read_only: bool = False,
 ) -> Parts:
     """Return the parts of the memory at a place, made there when there is none."""
     if str(path) == ":memory:":
@@ -348,25 +383,28 @@ def _opened(
     if is_server(path):
         if key is not None:
             raise BadInput("a server keeps its own files", hint="encrypt its disk; a key is for a memory in a file")
-        server = _server(str(path))
+        server = _server(str(path), is_read_only=is_read_only)
         return make(server, _cache_of(server))
     file = file_of(path)
     check_whole(file)
     if key is None:
-        return make(SqliteEngine(file, durability=durability), _index_of(file))
-    return _encrypted(file, key, durability, make)
+        return make(SqliteEngine(file, durability=durability, is_read_only=is_read_only), _index_of(file))
+    return _encrypted(file, key, durability, make, is_read_only=is_read_only)
 
 
-def _encrypted(file: Path, key: UserKey | Keys, durability: Durability, make: Callable[..., Parts]) -> Parts:
+def _encrypted(
+    file: Path, key: UserKey | Keys, durability: Durability, make: Callable[..., Parts], *, is_read_only: bool
+) -> Parts:
     """Return the parts of an encrypted memory, with its rooms where the user's own key opens it."""
     from .rooms import Rooms
     from .store import EncryptedEngine, Keys, Vault
 
-    vault = None if isinstance(key, Keys) else Vault.at(file, key)
+    vault = None if isinstance(key, Keys) else (Vault.look if is_read_only else Vault.at)(file, key)
     keys = key if isinstance(key, Keys) else vault.keys  # type: ignore[union-attr]  # one of the two
-    parts = make(EncryptedEngine(file, keys, durability=durability), _index_of(file), keys=keys)
+    engine = EncryptedEngine(file, keys, durability=durability, is_read_only=is_read_only)
+    parts = make(engine, _index_of(file), keys=keys)
     if vault is not None:
-        parts.rooms = Rooms(vault, partial(_room, make, durability, parts))
+        parts.rooms = Rooms(vault, partial(_room, make, durability, parts, is_read_only))
     return parts
 
 
@@ -418,11 +456,11 @@ def _assembled(
     )
 
 
-def _room(make: Callable[..., Parts], durability: Durability, root: Parts, room: Room) -> Parts:
+def _room(make: Callable[..., Parts], durability: Durability, root: Parts, is_read_only: bool, room: Room) -> Parts:
     """Return the parts of a space with a key of its own."""
     from .store import EncryptedEngine
 
-    engine = EncryptedEngine(room.path, room.keys, durability=durability)
+    engine = EncryptedEngine(room.path, room.keys, durability=durability, is_read_only=is_read_only)
     return make(engine, _index_of(room.path), keys=room.keys, root=root)
 
 
@@ -435,10 +473,10 @@ def engine_at(path: str | os.PathLike[str]) -> Engine:
     return SqliteEngine(file)
 
 
-def _server(address: str) -> Engine:
+def _server(address: str, *, is_read_only: bool = False) -> Engine:
     from .store.postgres import PostgresEngine  # half a hundred modules that a file needs none of
 
-    return PostgresEngine(address)
+    return PostgresEngine(address, is_read_only=is_read_only)
 
 
 def _cache_of(engine: Engine) -> Path:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -30,22 +28,21 @@ if TYPE_CHECKING:
     from .govern.receipts import Receipt
     from .govern.redact import Redactor
     from .models import Generator, TokenCounter
+    from .mounting import Mount, Mounts
     from .rooms import Rooms
     from .schedule import Heat
     from .searching import Finder
-    from .store import Engine, Store
+    from .store import Engine, Store, UserKey
 
 __all__ = [
     "LICENCES",
-    "REDACTION",
+    "MOUNTS",
     "AuditLevel",
     "Caller",
     "ConflictMode",
     "Handle",
     "Parts",
     "Who",
-    "redaction_of",
-    "secret_of",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -59,8 +56,8 @@ what people say of themselves and of each other, read by rules."""
 
 LICENCES = "licences"
 """Setting of the whole memory that says how often what was subscribed to may be read, and was; see `licences`."""
-REDACTION = "redaction"
-"""Setting of the store that holds the rules of redaction of the whole memory as JSON; see `redaction_of`."""
+MOUNTS = "mounts"
+"""Setting of the whole memory that says which spaces are those of other memories; see `mounting`."""
 
 
 class Who(TypedDict, total=False):
@@ -78,7 +75,14 @@ class Who(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Parts:
-    """Everything that a memory and its narrowed copies share."""
+    """Everything that a memory and its narrowed copies share.
+
+    Attributes:
+        root: Of a space with a key of its own: the memory that it belongs to, whose rules hold in it.
+        host: Of a memory that is mounted: the one that it is mounted in. Its own rules hold in it.
+        mount: How it is mounted there.
+        elsewhere: Opens another memory at a place, with its key, to be written or not.
+    """
 
     store: Store
     finder: Finder
@@ -95,6 +99,17 @@ class Parts:
     states: StateDesk = field(default_factory=StateDesk)
     generators: dict[str, Generator] = field(default_factory=dict)
     judged_by: Judge | Generator | str | None = None
+    host: Parts | None = None
+    mount: Mount | None = None
+    mounts: Mounts | None = None
+    mount_keys: dict[str, UserKey] = field(default_factory=dict)
+    elsewhere: Callable[[str, UserKey | None, bool], Parts] | None = None
+    making: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def home(self) -> Parts:
+        """The memory that was opened, whose names of spaces hold."""
+        return self.host or self.root or self
 
     @property
     def desk(self) -> StateDesk:
@@ -107,9 +122,25 @@ class Parts:
         return (self.root or self).store.engine
 
     def of_space(self, space: str) -> Parts:
-        """Return the parts that a space rests in: those of the memory, or of the space's own."""
-        root = self.root or self
-        return (root.rooms.parts(space) if root.rooms is not None else None) or root
+        """Return the parts that a space rests in: the memory's, the space's own, or those of a memory mounted there.
+
+        Raises:
+            PinyonError: A memory is mounted there, and cannot be used.
+        """
+        home = self.home
+        mounts = home.all_mounts() if space != DEFAULT_SPACE and home.root_engine.setting(MOUNTS) else None
+        for elsewhere in (home.rooms, mounts):
+            if elsewhere is not None and (found := elsewhere.parts(space)) is not None:
+                return found
+        return home
+
+    def all_mounts(self) -> Mounts:
+        """Return what opens the memories that are mounted here."""
+        from .mounting import Mounts  # most memories have none
+
+        with self.making:
+            self.mounts = self.mounts or Mounts(self)
+            return self.mounts
 
     def close(self) -> None:
         """Write what is still to be written, and close the files; closing twice is no error."""
@@ -117,8 +148,9 @@ class Parts:
             return
         self.is_closed = True
         try:
-            if self.rooms is not None:
-                self.rooms.close()
+            for elsewhere in (self.rooms, self.mounts):
+                if elsewhere is not None:
+                    elsewhere.close()
             self.desk.drop_store(self.store.engine.identity)
             self.note_uses()
             self.finder.close()
@@ -134,28 +166,10 @@ class Parts:
         return self.rules[tenant]
 
     def generator(self, given: Generator | str) -> Generator:
-        """Return the generator that is given, or that a word names; each word is looked up once.
+        """Return the generator that is given, or that a word names, as `generator_of` does."""
+        from .generating import generator_of
 
-        Args:
-            given: As `Memory.ask` takes it.
-
-        Raises:
-            BadInput: It is neither, or the word names none.
-            MissingExtra: The choice needs a package that is not installed.
-        """
-        from .models import Generator
-
-        if isinstance(given, Generator):
-            return given
-        if not isinstance(given, str):
-            raise BadInput(
-                f"a {type(given).__name__} writes no answers",
-                hint="give an object with a name and a generate, or a word",
-            )
-        known = (self.root or self).generators
-        if given not in known:
-            known[given] = _generator(given)
-        return known[given]
+        return generator_of(given, (self.root or self).generators)
 
     def judge(self) -> Judge | None:
         """Return what judges contradictions beside the rules, or None."""
@@ -198,9 +212,9 @@ class Parts:
 
     def redactor(self, tenant: str | None) -> Redactor | None:
         """Return what redacts for a tenant: the rules of the whole memory, and its own where those are silent."""
-        engine = self.root_engine
-        said = tuple(engine.setting(key) or "" for key in dict.fromkeys((REDACTION, redaction_of(tenant))))
-        return _redactor(said, secret_of(engine, REDACTION)) if any(said) else None
+        from .configuring import redactor_of
+
+        return redactor_of(self.root_engine, tenant)
 
     def one(self, id: str, caller: Caller, verb: str = "get") -> Cube:
         """Return a cube by its id or a beginning of it, in whatever state of its life.
@@ -258,17 +272,33 @@ class Caller:
     call: Call | None = None
 
     def narrowed(self, who: Who) -> Caller:
-        """Return the same caller with some of it named otherwise."""
+        """Return the same caller with some of it named otherwise, in this memory itself; as `check_home`."""
+        return self.anywhere(who).check_home()
+
+    def check_home(self) -> Caller:
+        """Return a caller of this memory itself; what is mounted is read, added to, updated and forgotten in alone.
+
+        Raises:
+            BadInput: Another memory is mounted there.
+        """
+        if self.parts.mount is not None:
+            self.parts.mount.refuse()
+        return self
+
+    def anywhere(self, who: Who) -> Caller:
+        """Return the same caller with some of it named otherwise, in this memory or one that is mounted."""
         if not who:
             return self
         strange = sorted(set(who) - set(Who.__annotations__))
         if strange:
             raise TypeError(f"unexpected argument {strange[0]!r}")
-        space = check_name(who.get("space") or self.space, "space")
         purpose, task = who.get("purpose", self.purpose), who.get("task", self.task)
         named = {name: value for name, value in who.items() if name in _SCOPE}
         scope = replace(self.scope, **named) if named else self.scope  # type: ignore[arg-type]  # names of Who
-        parts = self.parts.of_space(space) if "space" in who else self.parts
+        parts, space = self.parts, self.space
+        if wanted := who.get("space"):
+            parts = self.parts.of_space(check_name(wanted, "space"))
+            space = wanted if parts.mount is None else parts.mount.space
         at, moment = self.at, self.moment
         if "as_of" in who:
             given = who["as_of"]
@@ -285,7 +315,8 @@ class Caller:
             BadInput: It is closed.
         """
         if self.parts.is_closed or (self.parts.root is not None and self.parts.root.is_closed):
-            raise BadInput("this memory is closed", hint="open it again")
+            what = "memory" if self.parts.mount is None else "mount"
+            raise BadInput(f"this {what} is closed", hint="open it again")
         return self.parts
 
     def check_now(self) -> Parts:
@@ -298,12 +329,21 @@ class Caller:
             raise BadInput("the past cannot be written", hint="branch it, or roll a memory back to an earlier version")
         return self.check_open()
 
+    def for_writing(self) -> Caller:
+        """Return the caller of one verb that writes, where it may be written."""
+        self.check_now()
+        if self.parts.mount is not None:
+            self.parts.mount.check_writes(self)
+        return replace(self, call=Call("write"))
+
     def check_space(self) -> None:
-        """Refuse to write into a space whose own key was destroyed, where it would rest under the key of all.
+        """Refuse to write into a space whose own key was destroyed, or that is now that of another memory.
 
         Raises:
-            Conflict: It was, and the space has got no other key.
+            Conflict: Its key was destroyed and it has got no other, or it was mounted after it was asked for.
         """
+        if self.parts.mount is None and self.parts.of_space(self.space) is not self.parts:
+            raise Conflict(f"the space {self.space!r} lies elsewhere since it was asked for", hint="ask for it again")
         if self.parts.rooms is not None and self.parts.rooms.was_shredded(self.space, self.parts.store.engine):
             raise Conflict(
                 f"the space {self.space!r} was shredded and has no key of its own any more",
@@ -438,63 +478,22 @@ class Handle:
 
     @property
     def caller(self) -> Caller:
-        """Who works with which space, for tools that go below the verbs."""
-        return self._caller
+        """Who works with which space of this memory itself, for tools that go below the verbs."""
+        return self._caller.check_home()
 
     def _for(self, who: Who) -> Caller:
         """Return the caller of one verb on an open memory."""
+        return self._reader(who).check_home()
+
+    def _reader(self, who: Who) -> Caller:
+        """Return the caller of one verb that reads, also through a mount."""
         self._caller.check_open()
-        return replace(self._caller.narrowed(who), call=Call("read"))
+        return replace(self._caller.anywhere(who), call=Call("read"))
 
     def _writer(self, who: Who) -> Caller:
         """Return the caller of one verb that writes."""
-        caller = self._caller.narrowed(who)
-        caller.check_now()
-        return replace(caller, call=Call("write"))
+        return self._caller.narrowed(who).for_writing()
 
-
-def secret_of(engine: Engine, name: str) -> bytes:
-    """Return a secret of a store, made when it is first asked for; 32 bytes.
-
-    Args:
-        engine: The store.
-        name: What it is for.
-    """
-    key = f"{name}_key"
-    known = engine.setting(key)
-    if known is None:
-        if engine.is_read_only:
-            return secrets.token_bytes(32)  # for this process alone: nothing it hashes is kept
-        with engine.transaction() as tx:  # two processes agree on one
-            known = tx.setting(key)
-            if known is None:
-                known = secrets.token_hex(32)
-                tx.set_setting(key, known)
-    return bytes.fromhex(known)
-
-
-def _generator(word: str) -> Generator:
-    if word.startswith("local:"):
-        from .states import backbone_from
-
-        return backbone_from(word)
-    from .models import generator_from
-    from .settings import key_for
-
-    return generator_from(word, api_key=key_for(word))
-
-
-def redaction_of(tenant: str | None) -> str:
-    """Return the setting that holds a tenant's rules of redaction; those of nobody's tenant hold for all."""
-    return REDACTION if tenant is None else f"{REDACTION}:{tenant}"
-
-
-@lru_cache(maxsize=8)
-def _redactor(said: tuple[str, ...], key: bytes) -> Redactor:
-    from .govern.redact import RedactionRule, Redactor  # a hundred expressions, and most memories have no rule
-
-    rules: dict[str, RedactionRule] = {}
-    for text in said:
-        for each in json.loads(text) if text else ():
-            rules.setdefault(each["kind"], RedactionRule(**each))
-    return Redactor(list(rules.values()), key=key)
+    def _changer(self, who: Who) -> Caller:
+        """Return the caller of one verb that writes, also through a mount that may be written."""
+        return self._caller.anywhere(who).for_writing()

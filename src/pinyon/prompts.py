@@ -53,7 +53,7 @@ def note_prompt(caller: Caller, cubes: Sequence[Cube]) -> None:
         caller: Whose prompt it was.
         cubes: The texts.
     """
-    from .parts import secret_of
+    from .configuring import secret_of
     from .schedule.heat import HALF_LIFE, cooled, joined
 
     engine = caller.parts.store.engine

@@ -14,7 +14,7 @@ from .core.cube import Cube, Version
 from .core.payload import Json, Kind, clean, digest
 from .core.where import View, Where, where_from
 from .errors import BadInput, ModelError, NotFound
-from .parts import LICENCES, Caller, Handle, Parts, Who
+from .parts import LICENCES, MOUNTS, Caller, Handle, Parts, Who
 from .results import Answer, Citation, Page, Recall, Stats
 from .states import check_fusing
 from .store.blobs import FileBlobs, MemoryBlobs
@@ -47,7 +47,7 @@ class Reading(Handle):
         Raises:
             NotFound: There is no such cube for this caller, or it has expired, or several begin so.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         cube = caller.parts.one(id, caller)
         if caller.has_expired(cube):
             raise NotFound(
@@ -74,7 +74,7 @@ class Reading(Handle):
             newest_first: Order.
             who: Who asks.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         if not isinstance(limit, int) or not 1 <= limit <= 10_000:
             raise BadInput(f"a page of {limit!r} cubes is not possible", hint="1 to 10000")
         view = caller.view(where_of(where))
@@ -103,7 +103,7 @@ class Reading(Handle):
         Raises:
             NotFound: There is no such cube for this caller.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         cube = caller.parts.one(id, caller, "history")
         with caller.audited("history", [cube]):
             return caller.parts.store.history(cube.id, caller.whole_view())
@@ -123,7 +123,7 @@ class Reading(Handle):
         Raises:
             BadInput: The question is empty, or k is below 1.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         found = _licensed(self._distinct(question, k, where, caller), caller, "search")
         least = _USED * found.hits[0].score if found.hits else 0.0
         seen = [hit for hit in found.hits if hit.score >= least]
@@ -165,7 +165,7 @@ class Reading(Handle):
             composer: Lays out what was found; None numbers the passages in order of time, `ReadTwice` shows them twice.
             who: Who asks.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         recalled = self._recalled(question, budget_tokens, where, caller, router, composer)
         _told(caller, "recall", question, budget_tokens, recalled.found, recalled.hits)
         return recalled
@@ -227,7 +227,7 @@ class Reading(Handle):
             BadInput: An argument cannot be used.
             ModelError: The generator failed.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         check_fusing(fuse)
         if generator is None:
             answer = self._quote(question, where, caller)
@@ -268,15 +268,11 @@ class Reading(Handle):
 
     def stats(self, **who: Unpack[Who]) -> Stats:
         """Return what is in the memory, as far as the caller may see."""
-        caller = self._for(who)
+        caller = self._reader(who)
         parts = caller.parts
         engine = parts.store.engine
         view = caller.view()
-        by_space = {name: engine.count(replace(view, spaces=(name,))) for name in engine.spaces(view)}
-        for name in parts.rooms.names if parts.rooms is not None else ():
-            room = caller.narrowed({"space": name})
-            if number := room.parts.store.engine.count(room.view()):
-                by_space[name] = number
+        by_space = _by_space(caller, view)
         return Stats(
             engine.location,
             sum(by_space.values()),
@@ -284,7 +280,7 @@ class Reading(Handle):
             engine.bytes() + _blob_bytes(engine) + _folder_bytes(parts.folder),
             parts.finder.fingerprint,
             parts.finder.waiting(),
-            {**_embedding(parts), **_tiers(parts)},
+            {**_mounted(parts), **_embedding(parts), **_tiers(parts)},
         )
 
 
@@ -397,6 +393,26 @@ def _words(filters: Filters) -> Where:
     """Return a filter that asks for words where it names no kind: a state or a change of weights has none to find."""
     where = where_of(filters)
     return where if where.kinds else replace(where, kinds=(Kind.TEXT,))
+
+
+def _by_space(caller: Caller, view: View) -> dict[str, int]:
+    """Return the number of cubes in each space of this memory; of one that is mounted, in that space alone."""
+    parts, engine = caller.parts, caller.parts.store.engine
+    if parts.mount is not None:
+        return {parts.mount.name: number} if (number := engine.count(view)) else {}
+    counted = {name: engine.count(replace(view, spaces=(name,))) for name in engine.spaces(view)}
+    for name in parts.rooms.names if parts.rooms is not None else ():
+        room = caller.narrowed({"space": name})
+        if number := room.parts.store.engine.count(room.view()):
+            counted[name] = number
+    return counted
+
+
+def _mounted(parts: Parts) -> dict[str, Json]:
+    """Return where the spaces lie that are mounted; they are counted there, and not here."""
+    if parts.home is not parts or not parts.store.engine.setting(MOUNTS):
+        return {}
+    return {"mounts": {name: mount.place for name, mount in parts.all_mounts().known.items()}}
 
 
 def _tiers(parts: Parts) -> dict[str, Json]:

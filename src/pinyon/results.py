@@ -257,6 +257,8 @@ class Forgotten:
         plan: What was asked for, what follows from it, and what stays and why.
         receipt: Signed account of every copy touched; None for a dry run.
         rooms: The same for each space with a key of its own, which has a store and a receipt of its own.
+        not_covered: Spaces that are mounted, when everything about a person was asked for: they lie in other memories,
+            where nothing was looked for.
     """
 
     cubes: tuple[Cube, ...]
@@ -264,6 +266,7 @@ class Forgotten:
     plan: ForgetPlan | None = None
     receipt: Receipt | None = None
     rooms: tuple[Forgotten, ...] = ()
+    not_covered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +280,9 @@ class Stats:
         bytes: Bytes of the whole store on disk, its log and the tensors of states included.
         embedder: Fingerprint of the vectors that searches use.
         pending: Cubes whose vector is still to come; beyond a thousand, about how many.
-        detail: Anything else worth showing: `chosen_embedder`, while searches use the vectors of another one, and
-            `embedder_failure`, why it made none; `states_at_hand`, the `TierStatistics` of the states that this process
-            used.
+        detail: Anything else worth showing: `mounts`, where the spaces lie that are mounted; `chosen_embedder`, while
+            searches use the vectors of another one, and `embedder_failure`, why it made none; `states_at_hand`, the
+            `TierStatistics` of the states that this process used.
     """
 
     location: str

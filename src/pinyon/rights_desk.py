@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Unpack
 
+from .configuring import redaction_of
 from .core.access import Action, Call, Decision, Policy, RateAction, SpaceRights, check_principal
 from .core.clock import Instant, instant
 from .core.cube import Cube
@@ -16,7 +17,7 @@ from .core.payload import Json, canonical
 from .core.scope import check_name
 from .errors import BadInput, Denied
 from .govern.rights import Period, check_rights, limit_of, with_limit, with_named, with_space
-from .parts import Caller, Who, redaction_of
+from .parts import Caller, Who
 
 if TYPE_CHECKING:
     from .govern.redact import RedactionRule

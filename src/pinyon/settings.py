@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from .errors import BadInput
 
-__all__ = ["Settings", "key_for", "load_settings", "wants_color"]
+__all__ = ["Settings", "key_for", "key_of_mount", "load_settings", "variable_of_mount", "wants_color"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,32 @@ def key_for(service: str, environment: Mapping[str, str] | None = None) -> str |
     """
     env = os.environ if environment is None else environment
     return load_settings({**env, "PINYON_GENERATOR": service}).api_key
+
+
+def variable_of_mount(name: str) -> str:
+    """Return how the variables begin that hold the key of what is mounted under a name.
+
+    Example:
+        >>> variable_of_mount("the team")
+        'PINYON_MOUNT_THE_TEAM'
+    """
+    return f"PINYON_MOUNT_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+
+
+def key_of_mount(name: str, environment: Mapping[str, str] | None = None) -> str | Path | None:
+    """Return the key of what is mounted under a name: a passphrase, the file that holds the key, or None.
+
+    ``PINYON_MOUNT_<NAME>_KEY_FILE`` wins over ``PINYON_MOUNT_<NAME>_KEY``.
+
+    Args:
+        name: Of the mount.
+        environment: Variables; the process's own when None.
+    """
+    env = os.environ if environment is None else environment
+    variable = variable_of_mount(name)
+    if file := env.get(f"{variable}_KEY_FILE"):
+        return Path(file).expanduser()
+    return env.get(f"{variable}_KEY") or None
 
 
 def wants_color(environment: Mapping[str, str] | None = None) -> bool:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from . import schedule
+from .configuring import REDACTION, secret_of
 from .core.clock import instant
 from .core.cube import Cube, Draft
 from .core.header import Header, Lineage, Origin, Parent
@@ -17,7 +18,6 @@ from .core.payload import Text
 from .core.where import EVERY_STATE
 from .errors import BadInput, PinyonError
 from .govern.rights import check_owner, joined_rights
-from .parts import REDACTION, secret_of
 from .reading import where_of
 from .text.base import Hit
 

@@ -44,7 +44,7 @@ class Timeline(Keeping):
         """
         from .past import log
 
-        caller = self._for(who)
+        caller = self._reader(who)
         yield from log(
             caller.parts.store,
             caller.view(),
@@ -66,7 +66,7 @@ class Timeline(Keeping):
         """
         from .past import diff
 
-        caller = self._for(who)
+        caller = self._reader(who)
         engine = caller.parts.store.engine
         start, end = instant(since), None if until is None else instant(until)
         last = engine.head().seq if end is None else engine.seq_at(end)

@@ -97,7 +97,7 @@ class Writing(Reading):
             BadInput: It is empty, or cannot be read.
             Denied: The caller may not write into this space.
         """
-        caller = self._writer(who)
+        caller = self._changer(who)
         experience = dressed(experience_of(what, caller.scope), time, tags, check_metadata(metadata or {}))
         dress = self._dress(rights, expires, priority, derived_from, who)
         return self._write([experience], caller, dress=dress)
@@ -116,7 +116,7 @@ class Writing(Reading):
             progress: Told the number of cubes after each transaction.
             who: Whose memory it is.
         """
-        caller = self._writer(who)
+        caller = self._changer(who)
         start = time.perf_counter()
         created = updated = unchanged = 0
         for batch in batches(experiences):
@@ -135,7 +135,7 @@ class Writing(Reading):
             mark: Its name and the digest of its bytes.
             who: Whose memory it is.
         """
-        return self._write(experiences, self._writer(who), mark=mark)
+        return self._write(experiences, self._changer(who), mark=mark)
 
     def adopt(self, things: Sequence[Archived], **who: Unpack[Who]) -> int:
         """Take in cubes from an archive as they are; return how many were not here before.
@@ -163,7 +163,7 @@ class Writing(Reading):
             content: SHA-256 of its bytes.
             who: Whose memory it is.
         """
-        caller = self._for(who)
+        caller = self._reader(who)
         engine = caller.parts.store.engine
         name = caller.parts.redacted_name(name, caller.scope.tenant)
         return engine.source(caller.space, caller.scope, name) or engine.source_of(caller.space, caller.scope, content)
@@ -220,7 +220,7 @@ class Writing(Reading):
         rank = None if priority is None else priority_of(priority)
         if not derived_from:
             return _PLAIN if rights is None and until is None and rank is None else _Dress(rights, until, rank)
-        caller = replace(self._for(who), call=Call("write", is_counted=True))  # the verb itself counts
+        caller = replace(self._reader(who), call=Call("write", is_counted=True))  # the verb itself counts
         parents = tuple(caller.parts.one(id, caller, "add") for id in derived_from)
         check_owner(caller.scope, parents)
         bound = joined_rights(parents)
@@ -260,7 +260,7 @@ class Writing(Reading):
             Conflict: It is at another version than `if_version`, or has expired.
             BadInput: The text is empty, or the cube is no text.
         """
-        caller = self._writer(who)
+        caller = self._changer(who)
         if text is not None and not isinstance(text, str):
             raise BadInput(f"the new text is a {type(text).__name__}, and a text was expected")
         if text is not None and not clean(text).strip():

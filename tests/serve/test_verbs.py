@@ -41,6 +41,7 @@ UNDERSTOOD = {  # parameters of Python that stand for others in the table
     "progress",  # given by whoever runs the verb
     "rights",  # `grant` gives them
     "lifecycle",  # made of spans
+    "space",  # one of the scope options
     "scope",  # the scope options
     "rules",  # made of the options of a rule
     "functions",  # for programs

@@ -129,6 +129,10 @@ class Auditor:
         self._level: Level = level
         self._kept = kept
 
+    def beside(self, table: AuditTable) -> Auditor:
+        """Return what writes to another table by the same key, clock and level."""
+        return Auditor(table, self._clock, key=self._key, level=self._level, kept=self._kept)
+
     @property
     def level(self) -> Level:
         """What is written now; another process may have said so since."""

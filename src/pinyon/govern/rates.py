@@ -46,11 +46,13 @@ class Rates:
             now: When, by the clock of the memory.
 
         Raises:
-            Denied: It has called as often as it may; this call is not counted.
+            Denied: It has called as often as it may; this call is not counted. Or nothing can be counted here.
         """
         limits = [limit for limit in access.policy.limits if limit.concerns(access, action, space)]
         if not limits:
             return
+        if self._engine.is_read_only:
+            raise Denied("calls are limited here, and cannot be counted in a memory that is only read", rule="rate")
         moment, refused = micros(now), list[Denied]()
         with self._engine.transaction() as tx:
             fresh: dict[str, tuple[Limit, int, _Counted]] = {}

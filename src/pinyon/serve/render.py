@@ -7,17 +7,20 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ..core.cube import Cube, Version, cube_to_json
 from ..core.payload import Json
 from ..core.render import day_of
 from ..core.scope import Scope
-from ..govern.receipts import Retained, receipt_to_json
 from ..index import Analyzer
 from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
 from ..text.base import Hit, Hits
 from ._state_verbs import said_by, size_of, state_lines
 from .outcomes import Exported, Health, Past, Shown
+
+if TYPE_CHECKING:
+    from ..govern.receipts import Retained
 
 __all__ = ["Look", "json_of", "remarks_of", "text_of", "trace_of", "visible"]
 
@@ -139,7 +142,11 @@ def _forgotten_json(result: Forgotten) -> Json:
         data["mentions"] = [cube.id for cube in result.plan.mentions]
         data["kept"] = [{"id": kept.id, "space": kept.space, "reason": kept.reason} for kept in _kept(result)]
     if result.receipt is not None:
+        from ..govern.receipts import receipt_to_json  # most verbs forget nothing
+
         data["receipt"] = receipt_to_json(result.receipt)
+    if result.not_covered:
+        data["not_covered"] = list(result.not_covered)
     return data
 
 
@@ -319,6 +326,8 @@ def _forgotten(result: Forgotten, look: Look) -> str:
         ]
         if result.plan.mentions:
             lines.append(f"{_count(len(result.plan.mentions))} more name the person; --mentions takes them too")
+    if result.not_covered:
+        lines.append(f"not looked into, because other memories are mounted there: {', '.join(result.not_covered)}")
     if result.receipt is not None:
         lines.append(f"receipt {result.receipt.id}, signed; --json shows it whole")
     lines.append(f"{'forgot' if result.is_done else 'would forget'} {_count(len(result.cubes))}")
@@ -349,7 +358,11 @@ def _stat_lines(stats: Stats) -> dict[str, str]:
     lines["size"] = size_of(stats.bytes)
     lines["embedder"] = stats.embedder
     lines["pending"] = f"{stats.pending} without a vector"
-    lines.update({name: str(value) for name, value in stats.detail.items()})
+    for name, value in stats.detail.items():
+        if name == "mounts" and isinstance(value, Mapping):
+            lines.update({f"  mounted as {mounted}": str(place) for mounted, place in value.items()})
+        else:
+            lines[name] = str(value)
     return lines
 
 

@@ -7,6 +7,7 @@ from ._limit_verbs import LIMIT_VERBS
 from ._measure_verbs import MEASURE_VERBS
 from ._memory_verbs import MEMORY_VERBS
 from ._model_verbs import MODEL_VERBS
+from ._mount_verbs import MOUNT_VERBS
 from ._pipeline_verbs import PIPELINE_VERBS
 from ._rights_verbs import RIGHTS_VERBS
 from ._server_verbs import SERVER_VERBS
@@ -28,6 +29,7 @@ VERBS: tuple[Verb, ...] = (
     *LIMIT_VERBS,
     *VAULT_VERBS,
     *SHARE_VERBS,
+    *MOUNT_VERBS,
     *SERVER_VERBS,
     *MEASURE_VERBS,
     *MODEL_VERBS,

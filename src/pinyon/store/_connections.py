@@ -9,30 +9,46 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import Damaged, TooNew
+from ..errors import Busy, Damaged, TooNew
 from ._connect import PLAIN_MAGIC, check_key, connected
 from ._said import WAIT_S, failures, plainly, twice
 from ._schema import APPLICATION_ID, SCHEMA_VERSION
 from ._sql import said
 
-__all__ = ["Connections", "check_schema"]
+__all__ = ["Connections", "Moved", "check_schema"]
 
 _HEADER_BYTES = 100
 _FORK_WAIT_S = 5.0  # longer than any read or transaction of a verb
 
 
+_Marks = tuple[int, ...]
+
+_LOOKING: weakref.WeakSet[Connections] = weakref.WeakSet()
+"""Those of this process that leave the log's index as it is. SQLite shares it among all connections of a process,
+as whoever came first has opened it: who wants to write has them closed for a moment, and so has to know of them."""
+
+
+class Moved(Busy):
+    """A file that is read without a lock was written meanwhile; the same read may be tried again."""
+
+
 class _Link:
-    """A connection that is closed when the thread it belongs to ends."""
+    """A connection that is closed when the thread it belongs to ends.
 
-    __slots__ = ("__weakref__", "db", "has_log")
+    Args:
+        db: It.
+        marks: What the file was like when it was opened for reading without a lock, else an empty tuple.
+    """
 
-    def __init__(self, db: sqlite3.Connection, has_log: bool) -> None:
+    __slots__ = ("__weakref__", "db", "marks")
+
+    def __init__(self, db: sqlite3.Connection, marks: _Marks = ()) -> None:
         self.db = db
-        self.has_log = has_log
+        self.marks = marks
 
     def __del__(self) -> None:
         self.db.close()
@@ -53,15 +69,19 @@ class _Reading(plainly):
         try:
             return self._connections.db
         except BaseException as error:
-            self._connections.end_read()
-            self._tell(error)
+            self._end(error)
             raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let a fork that waits go on; raise the error of this package."""
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         self._connections.end_read()
+        if self._connections.is_read_only and (error is None or isinstance(error, failures())):
+            self._connections.check_still(error)
         if error is not None:
             self._tell(error)
 
@@ -103,12 +123,14 @@ class Connections:
     just before a fork, and parent and child connect again when they need to.
 
     A file or folder that may not be written is opened for reading alone: as an immutable file while there is no log
-    beside it, else with the locks of those who write.
+    beside it, else with the locks of those who write. An immutable file is read without locks, so it is opened again
+    when it has changed, and a read during which it changed raises `Moved`.
 
     Args:
         path: The file; need not exist.
         durability: Value of ``PRAGMA synchronous``.
         key: Of an encrypted file, as `Keys.database` gives it; none for a plain one.
+        is_read_only: Whether nothing is written though it could be: not the file, not its log, not the log's index.
 
     Attributes:
         writing: Held by the thread of this process that writes.
@@ -120,8 +142,9 @@ class Connections:
         WrongKey: It is encrypted and there is no key, or the other way round; not a byte of it was changed.
     """
 
-    def __init__(self, path: Path, durability: str, key: bytes = b"") -> None:
+    def __init__(self, path: Path, durability: str, key: bytes = b"", *, is_read_only: bool = False) -> None:
         self.path = path
+        self._is_let_be = is_read_only
         self._key = key
         self._durability = durability
         self.writing = _Writing(path)
@@ -132,15 +155,19 @@ class Connections:
         self._abandoned: list[_Link] = []
         self._is_held = False
         folder = path.parent
-        self.is_read_only = path.exists() and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK))
+        self.is_read_only = is_read_only or (
+            path.exists() and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK))
+        )
         self._inspect()
+        if is_read_only:
+            _LOOKING.add(self)
         _tell_of_forks(self)
 
     @property
     def db(self) -> sqlite3.Connection:
         """The connection of this thread."""
         link: _Link | None = getattr(self._local, "link", None)
-        if link is None or (self.is_read_only and link.has_log != self._has_log()):
+        if link is None or (self.is_read_only and link.marks != self._marks()):
             link = self._local.link = self._connect()
             with self._quiet:
                 self._links.add(link)
@@ -185,19 +212,45 @@ class Connections:
                     db.execute("COMMIT")
 
     def close(self) -> None:
-        """Close every connection of this process; what comes later connects again."""
+        """Close every connection of this process; what comes later connects again, what reads is waited for."""
         with self._quiet:
-            links = list(self._links)
-            self._links.clear()
+            self._quiet.wait_for(lambda: not self._readers, timeout=_FORK_WAIT_S)
+            self._close_links()
+
+    def _close_links(self) -> None:
+        links = list(self._links)
+        self._links.clear()
+        self._local = threading.local()
         for link in links:
             link.db.close()
-        self._local = threading.local()
 
     def _connect(self) -> _Link:
         if self.is_read_only:
             return self._reader()
+        others = sorted((each for each in list(_LOOKING) if each.is_at(self.path)), key=id)
+        with ExitStack() as aside:
+            for other in others:
+                aside.enter_context(other.aside())
+            return self._writer()
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether this is the file at a path."""
+        try:
+            return self.path.samefile(path)
+        except OSError:
+            return False
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Close every connection when nobody reads, and let nobody read; what comes later connects again."""
+        with self._quiet:
+            if self._quiet.wait_for(lambda: not self._readers, timeout=_FORK_WAIT_S):
+                self._close_links()
+            yield
+
+    def _writer(self) -> _Link:
         db = connected(self.path, self._key)
-        link = _Link(db, has_log=True)
+        link = _Link(db)
         db.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
         _patiently(lambda: db.execute("PRAGMA journal_mode = WAL").fetchone())
         db.execute(f"PRAGMA synchronous = {self._durability.upper()}")
@@ -206,21 +259,63 @@ class Connections:
         )  # 16 MiB: pages that change with each write are folded in less often
         db.execute("PRAGMA secure_delete = ON")  # a forgotten text leaves no trace on its pages
         _tune(db)
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log's index now
         return link
 
     def _reader(self) -> _Link:
-        has_log = self._has_log()
-        how = "mode=ro" if has_log else "mode=ro&immutable=1"
+        marks = self._marks()
+        how = "mode=ro&immutable=1" if marks else "mode=ro"
+        if self._is_let_be and not marks:
+            self._check_log()
+            how = "mode=ro&readonly_shm=1"  # the log's index is read, or made in memory when nobody writes
         db = connected(self.path, self._key, how)
-        link = _Link(db, has_log)
+        link = _Link(db, marks)
         _tune(db)
+        if self._is_let_be and marks:
+            db.execute("PRAGMA mmap_size = 0")  # the file may be cut shorter while nothing holds it
         return link
+
+    def _check_log(self) -> None:
+        if not self._log_index.exists():
+            raise Moved(
+                f"{self.path} has a log that was not folded in, and cannot be read without writing beside it",
+                hint="open it once by itself, where it can be written; `pinyon stats` is enough",
+            )
+
+    def _marks(self) -> _Marks:
+        """Return what the file is like while there is no log beside it, an empty tuple while there is one."""
+        if self._has_log():
+            return ()
+        try:
+            found = self.path.stat()
+        except OSError:
+            return (0,)
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    @property
+    def _log_index(self) -> Path:
+        return self.path.with_name(self.path.name + "-shm")
 
     def _has_log(self) -> bool:
         try:
             return self.path.with_name(self.path.name + "-wal").stat().st_size > 0
         except OSError:
             return False
+
+    def check_still(self, error: BaseException | None) -> None:
+        """Refuse what this thread has read without a lock from a file that has changed since.
+
+        Args:
+            error: Why nothing was read, or None; a log may have gone while it was being opened.
+
+        Raises:
+            Moved: It has.
+        """
+        link: _Link | None = getattr(self._local, "link", None)
+        has_gone = self._is_let_be and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN
+        if has_gone or (link is not None and link.marks and link.marks != self._marks()):
+            self._local.link = None
+            raise Moved(f"{self.path} was written while it was read", hint="try again")
 
     def _inspect(self) -> None:
         """Refuse a file that is not ours before SQLite opens it for writing."""
@@ -247,11 +342,7 @@ class Connections:
         self._is_held = self.writing.hold_up(_FORK_WAIT_S)
         self._quiet.acquire()
         if self._is_held and self._quiet.wait_for(lambda: not self._readers, timeout=_FORK_WAIT_S):
-            links = list(self._links)
-            self._links.clear()
-            self._local = threading.local()
-            for link in links:
-                link.db.close()
+            self._close_links()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

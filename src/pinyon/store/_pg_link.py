@@ -97,9 +97,11 @@ class Links:
         address: ``postgresql://user@host/database``.
         schema: Where the tables lie.
         size: Most connections at once.
+        is_read_only: Whether the server is to refuse every write over them.
     """
 
-    def __init__(self, address: str, schema: str, size: int) -> None:
+    def __init__(self, address: str, schema: str, size: int, *, is_read_only: bool = False) -> None:
+        self.is_read_only = is_read_only
         self.address = address
         self.schema = schema
         self._driver = require("psycopg", "keep memories in PostgreSQL")
@@ -119,7 +121,7 @@ class Links:
 
     def beside(self, address: str) -> Links:
         """Return connections to another server, in a schema of the same name."""
-        return Links(parted(address, self.schema)[0], self.schema, self._size)
+        return Links(parted(address, self.schema)[0], self.schema, self._size, is_read_only=self.is_read_only)
 
     @property
     def place(self) -> str:
@@ -197,6 +199,8 @@ class Links:
             "jit": "off",  # compiling costs more than any of these questions
             "client_min_messages": "error",
         }
+        if self.is_read_only:
+            settings["default_transaction_read_only"] = "on"
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         given = self._driver.conninfo.conninfo_to_dict(self.address)
         options = f"{given.get('options') or ''} {options}".strip()

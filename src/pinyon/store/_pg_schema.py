@@ -220,10 +220,15 @@ def migrate_schema(db: psycopg.Connection, schema: str, place: str, *, buckets: 
 
     Raises:
         TooNew: A later version of pinyon has been here.
-        StoreError: A step kept waiting for a lock that others hold.
+        StoreError: A step kept waiting for a lock that others hold, or the connection is for reading alone.
     """
     if _check(db, place) == len(MIGRATIONS):
         return
+    if db.execute("SHOW default_transaction_read_only").fetchone() == ("on",):
+        raise StoreError(
+            f"there is no store at {place} in the schema {schema!r}, or an earlier version of pinyon made it",
+            hint="open it once by itself, where it can be written",
+        )
     for _ in range(_TRIES):
         _take_turn(db, schema)
         try:

@@ -17,6 +17,7 @@ class EncryptedEngine(SqliteEngine):
         path: The file; made with its folder when absent. Blobs lie in ``<file>.blobs``, keys in ``<file>.vault``.
         keys: As `Vault.keys` gives them.
         durability: ``full`` survives loss of power, ``normal`` survives a killed process and is faster.
+        is_read_only: As `SqliteEngine` takes it.
 
     Raises:
         MissingExtra: SQLCipher is not installed.
@@ -25,8 +26,8 @@ class EncryptedEngine(SqliteEngine):
         StoreError: As `SqliteEngine` raises it.
     """
 
-    def __init__(self, path: Path, keys: Keys, *, durability: Durability = "full") -> None:
-        super().__init__(path, durability=durability, keys=keys)
+    def __init__(self, path: Path, keys: Keys, *, durability: Durability = "full", is_read_only: bool = False) -> None:
+        super().__init__(path, durability=durability, keys=keys, is_read_only=is_read_only)
 
     def purge(self) -> None:
         """Write the file anew, so that no page holds what was forgotten; nobody outside can, without the keys.

@@ -68,6 +68,7 @@ class PostgresEngine:
         role: A role without rights of its own under which callers' questions are asked, so that the database's
             row-level security stands behind ours; `grant_walls` makes it ready. None asks as the owner.
         buckets: Hash partitions of a store that is made now; 0 makes plain tables, as Citus distributes them.
+        is_read_only: Whether nothing is written though it could be; the store has to be there already.
 
     Raises:
         MissingExtra: psycopg is not installed.
@@ -84,9 +85,10 @@ class PostgresEngine:
         read_address: str | None = None,
         role: str | None = None,
         buckets: int = _BUCKETS,
+        is_read_only: bool = False,
     ) -> None:
         address, self._role, copy = asked_by(address, role, read_address)
-        self._links = Links(*parted(address, schema), pool)
+        self._links = Links(*parted(address, schema), pool, is_read_only=is_read_only)
         self._replica = None if copy is None else self._links.beside(copy)
         self._behind = 0  # number of the journal's entry that the replica must have before it is asked
         self._rights = PostgresRights()
@@ -103,11 +105,10 @@ class PostgresEngine:
 
     def _prepared(self, buckets: int) -> Callable[[psycopg.Connection], bool]:
         def prepare(db: psycopg.Connection) -> bool:
-            found = db.execute("SELECT pg_is_in_recovery()").fetchone()
-            if found is not None and found[0]:
+            if db.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
                 return True
             migrate_schema(db, self._links.schema, self._links.place, buckets=buckets)
-            return False
+            return self._links.is_read_only
 
         return prepare
 
@@ -209,9 +210,8 @@ class PostgresEngine:
     def matching(self, prefix: str, view: View, limit: int) -> list[Cube]:
         """Return cubes whose id begins with a prefix, in order of id."""
         first = spell(prefix)
-        return self._seen(
-            view, "AND c.id >= %s AND c.id < %s ORDER BY c.id LIMIT %s", (first, first + "\U0010ffff", limit)
-        )
+        rest = "AND c.id >= %s AND c.id < %s ORDER BY c.id LIMIT %s"
+        return self._seen(view, rest, (first, first + "\U0010ffff", limit))
 
     def find(self, view: View, *, newest_first: bool, limit: int, after: tuple[int, int] | None) -> list[Cube]:
         """Return cubes in order of time, from just after a cursor (time in microseconds, row)."""

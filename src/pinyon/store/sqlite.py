@@ -58,6 +58,7 @@ class SqliteEngine:
         path: The file; made with its folder when absent. Blobs lie in ``<file>.blobs``.
         durability: ``full`` survives loss of power, ``normal`` survives a killed process and is faster.
         keys: Of an encrypted file, as `Vault.keys` gives them; None for a plain one.
+        is_read_only: Whether the file and its folder stay as they are to the last byte, though they could be written.
 
     Raises:
         Damaged: The file is no sound pinyon database.
@@ -67,13 +68,21 @@ class SqliteEngine:
         WrongKey: The file is encrypted and there are no keys, or the other way round.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "full", keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability = "full",
+        keys: Keys | None = None,
+        is_read_only: bool = False,
+    ) -> None:
         self._path = path
         self.blobs = FileBlobs(path.with_name(path.name + ".blobs"), keys)
         with plainly(path):
-            if not path.exists():
+            if not path.exists() and not is_read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._connections = Connections(path, durability, b"" if keys is None else keys.database)
+            key = b"" if keys is None else keys.database
+            self._connections = Connections(path, durability, key, is_read_only=is_read_only)
             self._rights = KnownRights()
             self._migrate()
             found = self._connections.db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()

@@ -128,6 +128,26 @@ class Vault:
         return vault
 
     @classmethod
+    def look(cls, path: Path, key: UserKey) -> Self:
+        """Open the vault of a memory and change nothing.
+
+        Args:
+            path: The database file.
+            key: Key of the user.
+
+        Raises:
+            WrongKey, Damaged, StoreError: As `open` does.
+            Busy: A change of keys is under way, or was cut short.
+        """
+        if not vault_path(path).exists() and _is_plain(path):
+            raise WrongKey(f"{path} is not encrypted", hint="open it without a key; `pinyon encrypt` encrypts it")
+        _check_extra()
+        vault = cls(path, *read_vault(vault_path(path), key))
+        if any(holding.moving for holding in vault._holdings.values()):
+            raise Busy(f"the keys of {path} are being changed", hint="open it once by itself, where it can be written")
+        return vault
+
+    @classmethod
     def at(cls, path: Path, key: UserKey) -> Self:
         """Open the vault of a memory, or make it where there is neither.
 
