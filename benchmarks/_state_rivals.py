@@ -1,7 +1,8 @@
 """Beside kvpress: needles that the whole model answers, asked after the cache was cut without knowing the question.
 
 Both sides read the same token ids with the same weights, in float32, with greedy decoding and one rule for stopping.
-Bytes are sums of tensor sizes after the cut. Every choice was made on other needles (`DEVELOP` in `_rival_needles.py`).
+Bytes are sums of tensor sizes after the cut. Every choice was made on other needles (`DEVELOP` in `_rival_needles.py`
+and in `_rival_records.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from _rival_needles import CONFIRM, Needle, needles
+from _rival_records import CONFIRM as RECORD_WORDS
+from _rival_records import records
+from _rival_summary import read_lines, summary
 from kvpress_needles import FREED, MASKED
 from rivals import cache_folder, make
 
@@ -38,17 +42,11 @@ HERE = Path(__file__).resolve().parent
 RATIOS = (0.25, 0.5, 0.75, 0.9)
 """Shares of the entries that are removed."""
 
-TOKENS = 6
-"""Longest answer; values have at most five tokens."""
-
 TIMED_RATIOS = (0.75, 0.25, 0.5, 0.9)
 TIMED_TOKENS = 8
 
 SAMPLE = 20
 """Needles that every method answers; all of them are answered by those that are near the best of their side there."""
-
-CONTENDERS = ("kvzip+surprisal",)
-RIVAL_CONTENDERS = ("kvzip", "key-diff", "compactor", "kv-compose")
 
 LOOKAHEAD = 8
 """Tokens of the draft that votes for SpecKV."""
@@ -132,6 +130,75 @@ OURS: dict[str, Callable[[Reading, int], Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class NeedleSet:
+    """Needles, and who answers which of them.
+
+    Args:
+        name: As rows name it.
+        folder: Where its answers rest.
+        make: Candidates without end, from a function that gives the token ids of a text.
+        candidates: How many of them are tried.
+        tokens: Longest answer, at least as long as any value.
+        contenders: Policies that answer all; the others answer a sample.
+        rivals: Presses that answer all.
+        clocked: Needles that are timed.
+        timed_policies: Policies that are timed.
+        timed_presses: Presses that are timed.
+    """
+
+    name: str
+    folder: str
+    make: Callable[[Callable[[str], list[int]]], Iterator[Needle]]
+    candidates: int
+    tokens: int
+    contenders: tuple[str, ...]
+    rivals: tuple[str, ...]
+    clocked: int
+    timed_policies: tuple[str, ...]
+    timed_presses: tuple[str, ...]
+
+
+def _in_prose(encode: Callable[[str], list[int]]) -> Iterator[Needle]:
+    sentences = reference_sentences()
+    return needles(encode, CONFIRM, sentences[: len(sentences) // 2], seed=2)
+
+
+def _in_records(encode: Callable[[str], list[int]]) -> Iterator[Needle]:
+    return records(encode, RECORD_WORDS, seed=4)
+
+
+PROSE = NeedleSet(
+    name="prose",
+    folder="kvpress-needles",
+    make=_in_prose,
+    candidates=105,
+    tokens=6,
+    contenders=("kvzip+surprisal",),
+    rivals=("kvzip", "key-diff", "compactor", "kv-compose"),
+    clocked=2,
+    timed_policies=tuple(OURS),
+    timed_presses=(*FREED, *MASKED),
+)
+"""One fact in a piece of the Python reference."""
+
+_DENSE_OURS = ("kvzip+surprisal", "kvzip")
+_DENSE_RIVALS = ("kv-compose",)
+DENSE = NeedleSet(
+    name="dense",
+    folder="kvpress-records",
+    make=_in_records,
+    candidates=180,
+    tokens=14,
+    contenders=_DENSE_OURS,
+    rivals=_DENSE_RIVALS,
+    clocked=1,
+    timed_policies=_DENSE_OURS,
+    timed_presses=(*_DENSE_RIVALS, "kvzip", "key-diff"),
+)
+"""Nothing but facts, more of them than the best press can keep apart when half of the entries are gone."""
+
+
 def run(
     backbone: Any,
     *,
@@ -139,46 +206,62 @@ def run(
     kvpress_python: Path | None = None,
     folder: Path | None = None,
     candidates: int | None = None,
+    dense: int | None = None,
     sample: int = SAMPLE,
 ) -> dict[str, Any]:
     """Answer all needles by both sides and return rows and limits; what an interrupted run answered is kept.
 
     Args:
         backbone: SmolLM2, or any model whose folder kvpress can load.
-        small: Six needles, one of them timed.
+        small: Six needles of each set, one of them timed.
         kvpress_python: Interpreter of an environment with kvpress; made when absent.
-        folder: Where answers rest between runs.
-        candidates: Needles to try; those count that the whole model answers on both sides.
-        sample: How many of them every method answers.
+        folder: Where answers rest between runs, each set in a folder of its own.
+        candidates: Needles in prose to try; those count that the whole model answers on both sides.
+        dense: Needles in dense records to try, twelve a context; likewise.
+        sample: How many of each set every method answers.
     """
-    folder = folder or cache_folder() / ("kvpress-needles-small" if small else "kvpress-needles")
-    folder.mkdir(parents=True, exist_ok=True)
-    cases = write_cases(backbone, folder, candidates or (6 if small else 105))
     python = kvpress_python or make("kvpress", cache_folder() / "kvpress")
-    model, clocked = model_folder(backbone), 1 if small else 2
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # processor seconds of one thread are what a busy machine distorts least
-    try:
-        answer(backbone, cases, folder, CONTENDERS)
-        ours = answer(backbone, cases[:sample], folder, tuple(OURS))
-        our_seconds = timed(backbone, cases[:clocked], folder)
-    finally:
-        torch.set_num_threads(threads)
-    rival(python, model, folder, RIVAL_CONTENDERS)
-    theirs = rival(python, model, folder, (*FREED, *MASKED), cases=sample)
-    their_seconds = rival(python, model, folder, (*FREED, *MASKED), cases=clocked, seconds=True)
-    found = summary(ours, theirs, our_seconds, their_seconds)
+    found: dict[str, Any] = {"rows": [], "limits": [], "needles": {}, "rival": {}}
+    for needle_set, count in ((PROSE, candidates), (DENSE, dense)):
+        name = f"{needle_set.folder}-small" if small else needle_set.folder
+        count = count or (6 if small else needle_set.candidates)
+        part = _one_set(backbone, needle_set, (folder or cache_folder()) / name, python, count, sample, small=small)
+        found["rows"] += part["rows"]
+        found["limits"] += part["limits"]
+        found["needles"][needle_set.name] = part["needles"]
+        found["rival"] |= part["rival"]
     if not small:
         (HERE / "results" / "kvpress.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
-def write_cases(backbone: Any, folder: Path, count: int) -> list[Needle]:
+def _one_set(
+    backbone: Any, needle_set: NeedleSet, folder: Path, python: Path, count: int, sample: int, *, small: bool
+) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    cases = write_cases(backbone, needle_set, folder, count)
+    model, clocked = model_folder(backbone), 1 if small else needle_set.clocked
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # processor seconds of one thread are what a busy machine distorts least
+    try:
+        answer(backbone, cases, folder, needle_set.contenders, needle_set.tokens)
+        ours = answer(backbone, cases[:sample], folder, tuple(OURS), needle_set.tokens)
+        our_seconds = timed(backbone, cases[:clocked], folder, needle_set.timed_policies)
+    finally:
+        torch.set_num_threads(threads)
+    rival(python, model, folder, needle_set.rivals)
+    theirs = rival(python, model, folder, (*FREED, *MASKED), cases=sample)
+    their_seconds = rival(python, model, folder, needle_set.timed_presses, cases=clocked, seconds=True)
+    numbers = {case.number for case in cases}
+    asked = [[line for line in lines if line["number"] in numbers] for lines in (ours, theirs)]
+    contexts = _contexts(cases)
+    return summary(needle_set.name, *asked, our_seconds, their_seconds, ratios=RATIOS, contexts=contexts)
+
+
+def write_cases(backbone: Any, needle_set: NeedleSet, folder: Path, count: int) -> list[Needle]:
     """Return the needles, and write them for the other side; the answers of a folder are to one list of needles."""
-    sentences = reference_sentences()
-    made = needles(backbone.encode, CONFIRM, sentences[: len(sentences) // 2], seed=2)
-    cases = list(itertools.islice(made, count))
-    told = {"cases": [case.as_json() for case in cases], "ratios": RATIOS, "tokens": TOKENS}
+    cases = list(itertools.islice(needle_set.make(backbone.encode), count))
+    told = {"cases": [case.as_json() for case in cases], "ratios": RATIOS, "tokens": needle_set.tokens}
     told |= {"timed_ratios": TIMED_RATIOS, "timed_tokens": TIMED_TOKENS}
     path, text = folder / "cases.json", json.dumps(told)
     if path.exists():
@@ -189,34 +272,75 @@ def write_cases(backbone: Any, folder: Path, count: int) -> list[Needle]:
     return cases
 
 
-def answer(backbone: Any, cases: Sequence[Needle], folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return all answers of policies that the folder holds, those of `names` to `cases` made first; see `run`."""
+def _contexts(cases: Sequence[Needle]) -> dict[int, int]:
+    """Return a number for the context of each case."""
+    known: dict[tuple[int, ...], int] = {}
+    return {case.number: known.setdefault(case.context, len(known)) for case in cases}
+
+
+def answer(
+    backbone: Any, cases: Sequence[Needle], folder: Path, names: Sequence[str], tokens: int
+) -> list[dict[str, Any]]:
+    """Return all answers of policies that the folder holds, those of `names` to `cases` made first; see `run`.
+
+    A context is read and cut once for all cases that ask about it.
+    """
     path = folder / "ours.jsonl"
-    done = _lines(path)
+    done = read_lines(path)
     profile = find_heads(backbone, log=folder / "heads.jsonl")  # its facts, questions and lengths are others
-    for case in cases:
-        known = {row["method"] for row in done.get(case.number, {"rows": []})["rows"]}
-        missing = [name for name in names if name not in known]
-        if missing:
+    groups: dict[int, list[Needle]] = {}
+    for case, context in zip(cases, _contexts(cases).values(), strict=True):
+        groups.setdefault(context, []).append(case)
+    for group in groups.values():
+        missing = {case.number: _missing(names, done.get(case.number)) for case in group}
+        wanted = [name for name in names if any(name in each for each in missing.values())]
+        if wanted:
+            for line in _answered(backbone, group, profile, wanted, missing, tokens):
+                _append(path, line)
+    return list(read_lines(path).values())
+
+
+def _missing(names: Sequence[str], line: Mapping[str, Any] | None) -> list[str]:
+    """Return what a needle lacks; one that the whole model does not answer lacks nothing, for it counts nowhere."""
+    rows = line["rows"] if line else ()
+    if any(row["method"] == "full" and not row["found"] for row in rows):
+        return []
+    return [name for name in names if name not in {row["method"] for row in rows}]
+
+
+def _answered(
+    backbone: Any,
+    group: Sequence[Needle],
+    profile: Any,
+    names: Sequence[str],
+    missing: Mapping[int, Sequence[str]],
+    tokens: int,
+) -> Iterator[dict[str, Any]]:
+    """Give a line for each needle of one context; each question is asked of copies of the same cuts."""
+    start, whole = time.process_time(), backbone.cache()
+    backbone.prefill(group[0].context, whole, surprisal=any("surprisal" in name for name in names))
+    reading = Reading(backbone, group[0], whole, profile)
+    size = len(group[0].context)
+    cuts: dict[float, dict[tuple[str, float], Any]] = {}
+    for case in group:
+        lacks = missing[case.number]
+        rows = _continued(backbone, case, {("full", 0.0): whole.clone()}, tokens) if lacks else []
+        if rows and rows[0]["found"]:
+            for ratio in RATIOS:
+                made = cuts.setdefault(ratio, {})
+                for name in lacks:
+                    if (name, ratio) not in made:
+                        made[name, ratio] = OURS[name](reading, int(size * (1 - ratio)))
+                copies = {(name, ratio): made[name, ratio].clone() for name in lacks}
+                rows += _continued(backbone, case, copies, tokens)
+        if rows:
+            yield {"number": case.number, "rows": rows, "seconds": time.process_time() - start}
             start = time.process_time()
-            rows = _answered(backbone, case, profile, missing)
-            _append(path, {"number": case.number, "rows": rows, "seconds": time.process_time() - start})
-    return list(_lines(path).values())
 
 
-def _answered(backbone: Any, case: Needle, profile: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    whole = backbone.cache()
-    backbone.prefill(case.context, whole, surprisal=any("surprisal" in name for name in names))
-    reading = Reading(backbone, case, whole, profile)
-    size = len(case.context)
-    rows = _continued(backbone, case, {("full", 0.0): whole.clone()})
-    for ratio in RATIOS:
-        caches = {(name, ratio): OURS[name](reading, int(size * (1 - ratio))) for name in names}
-        rows += _continued(backbone, case, caches)
-    return rows
-
-
-def _continued(backbone: Any, case: Needle, caches: Mapping[tuple[str, float], Any]) -> list[dict[str, Any]]:
+def _continued(
+    backbone: Any, case: Needle, caches: Mapping[tuple[str, float], Any], tokens: int
+) -> list[dict[str, Any]]:
     """Answer from several caches; those whose heads hold the same numbers of entries are continued together."""
     alike: dict[Any, list[tuple[str, float]]] = {}
     for key, cache in caches.items():
@@ -225,7 +349,7 @@ def _continued(backbone: Any, case: Needle, caches: Mapping[tuple[str, float], A
     rows = []
     for keys in alike.values():
         sizes = [caches[key].nbytes for key in keys]
-        texts = _written(backbone, case, _stacked([caches[key] for key in keys]), len(keys))
+        texts = _written(backbone, case, _stacked([caches[key] for key in keys]), len(keys), tokens)
         for (name, ratio), size, text in zip(keys, sizes, texts, strict=True):
             found = case.answer.lower() in text.lower()
             rows.append({"method": name, "ratio": ratio, "text": text, "found": found, "bytes": size})
@@ -243,12 +367,12 @@ def _stacked(caches: Sequence[Any]) -> Any:
     return first
 
 
-def _written(backbone: Any, case: Needle, cache: Any, count: int) -> list[str]:
-    """Write on until each row has the answer, has ended, or `TOKENS` are written: the rule of `kvpress_needles.py`."""
+def _written(backbone: Any, case: Needle, cache: Any, count: int, tokens: int) -> list[str]:
+    """Write on until each row has the answer, has ended, or is long enough: the rule of `kvpress_needles.py`."""
     ids = torch.tensor([case.question] * count)
     written: list[list[int]] = [[] for _ in range(count)]
     texts, done, ends = [""] * count, [False] * count, set(backbone.stop_ids)
-    for _ in range(TOKENS):
+    for _ in range(tokens):
         logits = backbone.forward(ids, cache, logits="last").reshape(count, -1)
         ids = logits.argmax(dim=-1, keepdim=True)
         for row, token in enumerate(ids[:, 0].tolist()):
@@ -262,18 +386,18 @@ def _written(backbone: Any, case: Needle, cache: Any, count: int) -> list[str]:
     return texts
 
 
-def timed(backbone: Any, cases: Sequence[Needle], folder: Path) -> list[dict[str, Any]]:
+def timed(backbone: Any, cases: Sequence[Needle], folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return processor seconds of each policy alone: reading with the cut, and each token; methods take turns."""
     path = folder / "our-seconds.jsonl"
-    done = _lines(path)
+    done = read_lines(path)
     profile = find_heads(backbone, log=folder / "heads.jsonl")
-    wanted = [("full", 0.0), *itertools.product(OURS, TIMED_RATIOS)]
+    wanted = [("full", 0.0), *itertools.product(names, TIMED_RATIOS)]
     for case in cases:
         known = _clocked_before(done.get(case.number, {"rows": []})["rows"])
         rows = [_clocked(backbone, case, profile, *each) for each in wanted if each not in known]
         if rows:
             _append(path, {"number": case.number, "rows": rows})
-    done = _lines(path)
+    done = read_lines(path)
     return [done[case.number] for case in cases]
 
 
@@ -310,7 +434,7 @@ def rival(
     command += ["--seconds"] if seconds else []
     quiet = {"TRANSFORMERS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, **quiet})
-    return list(_lines(out).values())
+    return list(read_lines(out).values())
 
 
 def model_folder(backbone: Any) -> Path:
@@ -319,110 +443,6 @@ def model_folder(backbone: Any) -> Path:
     if not (folder / "model.safetensors").exists():
         raise SystemExit(f"kvpress reads a folder with model.safetensors, and {str(folder)!r} is none")
     return folder
-
-
-def summary(
-    ours: Sequence[Mapping[str, Any]],
-    theirs: Sequence[Mapping[str, Any]],
-    our_seconds: Sequence[Mapping[str, Any]],
-    their_seconds: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return rows and limits, of the needles that the whole model answers on both sides."""
-    sides = {"pinyon": (ours, our_seconds), "kvpress": (theirs, their_seconds)}
-    kept = set.intersection(*(_answerable(lines) for lines, _ in sides.values()))
-    rows: list[dict[str, Any]] = []
-    for side, (lines, clock) in sides.items():
-        rows += _side(side, [line for line in lines if line["number"] in kept], clock)
-    rows.sort(key=lambda row: (row["removed"], -row["recall"], row["bytes"], row["by"]))
-    limits = [
-        {"what": "needles that the whole model answers on both sides", "limit": ">= 100", "measured": len(kept),
-         "holds": len(kept) >= 100}
-    ]  # fmt: skip
-    for ratio in RATIOS:
-        limits += _limits(ratio, [row for row in rows if row["removed"] == ratio])
-    versions = {name: theirs[0][name] for name in ("kvpress", "torch", "transformers")} if theirs else {}
-    return {"rows": rows, "limits": limits, "needles": len(kept), "rival": versions}
-
-
-def _answerable(lines: Sequence[Mapping[str, Any]]) -> set[int]:
-    return {
-        line["number"] for line in lines for row in line["rows"] if row["method"] == "full" and row.get("found", False)
-    }
-
-
-def _side(side: str, lines: Sequence[Mapping[str, Any]], clock: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cells: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
-    for line in lines:
-        for row in line["rows"]:
-            cells.setdefault((row["method"], row["ratio"]), []).append(row)
-    rows = []
-    for (name, ratio), answers in cells.items():
-        good = [row for row in answers if "failed" not in row]
-        timed_rows = [row for line in clock for row in line["rows"] if row["method"] == name and "failed" not in row]
-        times = [row for row in timed_rows if name == "full" or row["ratio"] == ratio]
-        rows.append(
-            {
-                "by": side,
-                "method": name,
-                "removed": ratio,
-                "needles": len(answers),
-                "recall": sum(row["found"] for row in good) / len(answers),
-                "bytes": _mean([row["bytes"] for row in good]),
-                "hidden_bytes": _mean([row.get("hidden_bytes", 0) for row in good]),
-                "prefill_s": _mean([row["prefill_s"] for row in times]),
-                "token_s": _mean([row["token_s"] for row in times]),
-                "failed": len(answers) - len(good),
-            }
-        )
-    return rows
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-_ROUNDING = 1.02  # some presses round over all heads at once: up to one entry a head more
-
-
-def _limits(ratio: float, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return whether ours leads at a ratio: at equal true bytes, and when what is hidden is not counted.
-
-    A tie is no lead.
-    """
-    mine = [row for row in rows if row["by"] == "pinyon" and row["bytes"]]
-    if not mine:
-        return []
-    most = max(row["needles"] for row in mine)
-    mine = [row for row in mine if row["needles"] == most]  # those that answered all; of kvpress any counts
-    best = max(mine, key=lambda row: (row["recall"], -row["bytes"]))
-    others = [row for row in rows if row["by"] == "kvpress" and row["bytes"]]
-    found = []
-    for what, size in (
-        ("at equal true bytes", lambda row: row["bytes"]),
-        ("hidden entries of kvpress not counted", lambda row: row["bytes"] - row["hidden_bytes"]),
-    ):
-        within = [row for row in others if size(row) <= best["bytes"] * _ROUNDING]
-        rival_best = max(within, key=lambda row: row["recall"], default=None)
-        theirs, name = (rival_best["recall"], rival_best["method"]) if rival_best else (0.0, "none")
-        limit = f"> {theirs:.2f} ({name}, {rival_best['needles'] if rival_best else 0} needles)"
-        said = f"recall of {best['method']} with {ratio:.0%} removed, {what}"
-        found.append({"what": said, "limit": limit, "measured": best["recall"], "holds": best["recall"] > theirs})
-    return found
-
-
-def _lines(path: Path) -> dict[int, dict[str, Any]]:
-    """Return the finished lines of a file by number, rows of one number together; a line cut off is left out."""
-    found: dict[int, dict[str, Any]] = {}
-    if not path.exists():
-        return found
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            continue
-        read = json.loads(line)
-        before = found.setdefault(read["number"], {**read, "rows": []})["rows"]
-        known = {(row["method"], row["ratio"]) for row in before}
-        before += [row for row in read["rows"] if (row["method"], row["ratio"]) not in known]
-    return found
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -328,6 +328,76 @@ def timed(harness: Harness, case: dict[str, Any], name: str, ratio: float, token
     return {"prefill_s": read, "token_s": (time.process_time() - start) / tokens}
 
 
+def same_context(cases: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return cases in groups that ask about one context, which is read once for all of them."""
+    groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for case in cases:
+        groups.setdefault(tuple(case["context"]), []).append(case)
+    return list(groups.values())
+
+
+Line = dict[str, Any]
+Done = dict[int, set[tuple[str, float]]]
+"""Methods and ratios that were answered before, by the number of a case."""
+
+
+def answered(
+    harness: Harness, group: list[dict[str, Any]], told: dict[str, Any], names: list[str], done: Done
+) -> Iterator[Line]:
+    """Give one line for each case of a group with the answers that it lacks.
+
+    A case that the whole cache does not answer counts nowhere, so no press answers it.
+    """
+    start = time.process_time()
+    missing = {case["number"]: _missing(names, done.get(case["number"], set())) for case in group}
+    wanted = [name for name in names if any(name in each for each in missing.values())]
+    if not wanted:
+        return
+    with torch.no_grad():
+        cuts = collect(harness, group[0]["context"], wanted, told["ratios"])
+    whole = {("full", 0.0): cuts.pop(("full", 0.0))}
+    for case in group:
+        mine = {key: cut for key, cut in cuts.items() if key[0] in missing[case["number"]]}
+        if not mine:
+            continue
+        with torch.no_grad():
+            said = answers(harness, case, whole, told["tokens"])
+            if said["full", 0.0].get("found", False):
+                said |= answers(harness, case, mine, told["tokens"])
+        rows = [{"method": name, "ratio": ratio, **answer} for (name, ratio), answer in said.items()]
+        yield {"number": case["number"], "rows": rows, "seconds": round(time.process_time() - start, 2)}
+        start = time.process_time()
+
+
+def _missing(names: list[str], known: set[tuple[str, float]]) -> list[str]:
+    return [name for name in names if name not in {method for method, _ in known}]
+
+
+def clocked(
+    harness: Harness, group: list[dict[str, Any]], told: dict[str, Any], names: list[str], done: Done
+) -> Iterator[Line]:
+    """Give one line for each case of a group with the times that it lacks."""
+    for case in group:
+        start, known = time.process_time(), done.get(case["number"], set())
+        pairs = [(name, ratio) for ratio in told["timed_ratios"] for name in names if (name, ratio) not in known]
+        if pairs:
+            pairs.insert(0, ("full", 0.0))
+            rows = [{"method": n, "ratio": r, **timed(harness, case, n, r, told["timed_tokens"])} for n, r in pairs]
+            yield {"number": case["number"], "rows": rows, "seconds": round(time.process_time() - start, 2)}
+
+
+def before(path: Path) -> tuple[Done, set[int]]:
+    """Return what a file holds, and the cases that the whole cache did not answer; a line cut off is left out."""
+    done: Done = {}
+    unanswered: set[int] = set()
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    for line in (json.loads(each) for each in lines if each.endswith("\n")):
+        done.setdefault(line["number"], set()).update((row["method"], row["ratio"]) for row in line["rows"])
+        if any(row["method"] == "full" and row.get("found") is False for row in line["rows"]):
+            unanswered.add(line["number"])
+    return done, unanswered
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=Path, required=True, help="JSON of cases, ratios and the longest answer")
@@ -341,39 +411,18 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     told = json.loads(options.cases.read_text(encoding="utf-8"))
     names = options.presses.split(",") if options.presses else [*FREED, *MASKED]
-    done: dict[int, set[tuple[str, float]]] = {}
-    if options.out.exists():
-        lines = options.out.read_text(encoding="utf-8").splitlines(keepends=True)
-        for line in (json.loads(each) for each in lines if each.endswith("\n")):
-            done.setdefault(line["number"], set()).update((row["method"], row["ratio"]) for row in line["rows"])
+    done, unanswered = before(options.out)
+    cases = [case for case in told["cases"][: options.first or None] if case["number"] not in unanswered]
     with (
         tempfile.TemporaryDirectory(prefix="kvpress-needles-") as scratch,
         options.out.open("a", encoding="utf-8") as out,
     ):
         harness = Harness(options.model, Path(scratch))
         versions = {name: importlib.metadata.version(name) for name in ("kvpress", "torch", "transformers")}
-        for case in told["cases"][: options.first or None]:
-            known = done.get(case["number"], set())
-            missing = [name for name in names if name not in {method for method, _ in known}]
-            unclocked = [
-                (name, ratio) for ratio in told["timed_ratios"] for name in names if (name, ratio) not in known
-            ]
-            if not (unclocked if options.seconds else missing):
-                continue
-            start = time.process_time()
-            if options.seconds:
-                rows = [
-                    {"method": name, "ratio": ratio, **timed(harness, case, name, ratio, told["timed_tokens"])}
-                    for name, ratio in [("full", 0.0), *unclocked]
-                ]
-            else:
-                with torch.no_grad():
-                    cuts = collect(harness, case["context"], missing, told["ratios"])
-                    said = answers(harness, case, cuts, told["tokens"])
-                rows = [{"method": name, "ratio": ratio, **answer} for (name, ratio), answer in said.items()]
-            seconds = round(time.process_time() - start, 2)
-            out.write(json.dumps({"number": case["number"], "rows": rows, "seconds": seconds, **versions}) + "\n")
-            out.flush()
+        for group in same_context(cases):
+            for line in (clocked if options.seconds else answered)(harness, group, told, names, done):
+                out.write(json.dumps({**line, **versions}) + "\n")
+                out.flush()
 
 
 if __name__ == "__main__":

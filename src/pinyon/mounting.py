@@ -370,7 +370,7 @@ def _check_free(home: Parts, found: Mount, since: int) -> None:
 
 def _check_same(known: Mount | None, found: Mount) -> None:
     if known is not None and (known.place, known.space) != (found.place, found.space):
-        raise Conflict(f"{known.place} is mounted as {known.name!r} already", hint="unmount it first, or take a name")
+        raise Conflict(f"{known.place} is mounted as {known.name!r} already", hint="unmount it, or take another name")
 
 
 def _check_other(home: Parts, found: Mount, mounts: Mounts, key: UserKey | None) -> None:
@@ -403,7 +403,7 @@ def _marks(place: str) -> tuple[int, ...]:
     try:
         found = os.stat(place)
     except OSError as error:
-        raise NotFound(f"there is no memory at {place!r}", hint="bring it back, or unmount it") from error
+        raise NotFound(f"there is no memory at {place!r}", hint="was it moved?") from error
     check_whole(Path(place), is_wanted=True)
     return found.st_dev, found.st_ino
 
