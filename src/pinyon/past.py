@@ -327,10 +327,7 @@ def _backwards(store: Store, end: int) -> Iterator[list[Event]]:
 
 
 def _is_by(actor: Scope, wanted: Scope) -> bool:
-    return all(
-        getattr(wanted, wall) is None or getattr(wanted, wall) == getattr(actor, wall)
-        for wall in ("tenant", "user", "agent", "session")
-    )
+    return wanted.given.items() <= actor.given.items()
 
 
 def _may_see(view: View, event: Event, today: Cube | None) -> bool:

@@ -11,7 +11,7 @@ from .core.payload import Json
 
 if TYPE_CHECKING:
     from .govern.forgetting import ForgetPlan
-    from .govern.receipts import Receipt
+    from .govern.receipts import Receipt, Retained
     from .text.base import Context, Hit, Hits
     from .text.size_router import Decision
 
@@ -267,6 +267,13 @@ class Forgotten:
     receipt: Receipt | None = None
     rooms: tuple[Forgotten, ...] = ()
     not_covered: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[Retained, ...]:
+        """What stays although it was asked for, and why."""
+        if self.receipt is not None:
+            return tuple(kept for kept in self.receipt.retained if kept.reason != "stale")
+        return () if self.plan is None else (*self.plan.held, *self.plan.not_allowed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from pinyon.core.cube import cube_to_json
 from pinyon.importing import Importer, import_stream
 from pinyon.results import Imported, SourceResult
 from pinyon.serve.doctor import examine
+from pinyon.serve.documents import json_of
 from pinyon.serve.outcomes import Exported, Health, Past
-from pinyon.serve.render import _EXTRACTED, Look, json_of, remarks_of, text_of, trace_of, visible
+from pinyon.serve.render import _EXTRACTED, Look, remarks_of, text_of, trace_of, visible
 from pinyon.sources.docx import Docx
 from pinyon.sources.epub import Epub
 from pinyon.sources.html import Html

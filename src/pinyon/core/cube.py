@@ -180,12 +180,11 @@ def _check_shape(value: object, depth: int) -> None:
 
 def cube_to_json(cube: Cube) -> dict[str, Json]:
     """Return a cube as the JSON object that ``--json``, exports and services show."""
-    owner = {name: getattr(cube.owner, name) for name in ("tenant", "user", "agent", "session")}
     return {
         "id": cube.id,
         "version": cube.version,
         "space": cube.space,
-        "owner": {name: value for name, value in owner.items() if value is not None},
+        "owner": dict(cube.owner.given),
         "time": cube.time.isoformat(),
         "created": cube.created.isoformat(),
         "updated": cube.updated.isoformat(),

@@ -59,6 +59,17 @@ class Scope:
             if value is not None:
                 check_name(value, what)
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Those of its names that are given, by what they name.
+
+        Example:
+            >>> Scope(user="ann", session="1").given
+            {'user': 'ann', 'session': '1'}
+        """
+        walls = {"tenant": self.tenant, "user": self.user, "agent": self.agent, "session": self.session}
+        return {name: value for name, value in walls.items() if value is not None}
+
     def sees(self, owner: Scope) -> bool:
         """Return whether this caller may see what `owner` wrote.
 

@@ -62,11 +62,10 @@ class Revision:
 
 def revision_to_json(revision: Revision) -> dict[str, Json]:
     """Return a revision as a JSON object."""
-    actor = {name: getattr(revision.actor, name) for name in ("tenant", "user", "agent", "session")}
     return {
         "seq": revision.seq,
         "time": revision.time.isoformat(),
-        "actor": {name: value for name, value in actor.items() if value is not None},
+        "actor": dict(revision.actor.given),
         "principal": revision.principal,
         "change": revision.change,
         "what": revision.what,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..store.vault import Vault, decrypt_store, encrypt_store, new_key, read_key
     from ..text import ReadTwice
     from ..verifying import verified_to_json
-    from . import demo, render
+    from . import demo, documents, render
     from .doctor import examine, given_up
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "cube_to_json",
     "decrypt_store",
     "demo",
+    "documents",
     "encrypt_store",
     "examine",
     "export",
@@ -140,7 +141,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Import a name when it is first used."""
-        if name in ("demo", "render"):
+        if name in ("demo", "documents", "render"):
             return import_module(f".{name}", __package__)
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

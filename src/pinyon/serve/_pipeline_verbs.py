@@ -136,11 +136,10 @@ def _log(notes: tuple[PipelineNote, ...]) -> Shown:
 
 
 def _note(note: PipelineNote) -> dict[str, Any]:
-    by = {name: getattr(note.by, name) for name in ("tenant", "user", "agent", "session")}
     return {
         "run": note.number,
         "time": note.time.isoformat(),
-        "by": {name: value for name, value in by.items() if value is not None},
+        "by": note.by.given,
         "space": note.space,
         "name": note.name,
         "digest": note.digest,

@@ -43,11 +43,10 @@ def shown_line(line: LogLine) -> Shown:
 
 
 def _entry(line: LogLine) -> dict[str, Any]:
-    actor = {name: getattr(line.actor, name) for name in ("tenant", "user", "agent", "session")}
     return {
         "time": line.time.isoformat(),
         "op": line.op,
-        "actor": {name: value for name, value in actor.items() if value is not None},
+        "actor": line.actor.given,
         "space": line.space,
         "cube": line.cube,
         "version": line.version,

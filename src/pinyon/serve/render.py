@@ -1,28 +1,22 @@
-"""Results as JSON and as plain text: pure functions, no terminal and no file."""
+"""Results as plain text: pure functions, no terminal and no file."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from ..core.cube import Cube, Version, cube_to_json
-from ..core.payload import Json
+from ..core.cube import Cube, Version
 from ..core.render import day_of
-from ..core.scope import Scope
 from ..index import Analyzer
 from ..results import Added, Answer, Forgotten, Imported, Page, Recall, Stats
 from ..text.base import Hit, Hits
 from ._state_verbs import said_by, size_of, state_lines
 from .outcomes import Exported, Health, Past, Shown
 
-if TYPE_CHECKING:
-    from ..govern.receipts import Retained
-
-__all__ = ["Look", "json_of", "remarks_of", "text_of", "trace_of", "visible"]
+__all__ = ["Look", "remarks_of", "text_of", "trace_of", "visible"]
 
 _ID_SHOWN = 10  # hexadecimal digits: among 100,000 memories two begin alike with a probability of 0.5 %
 _EXCERPT = 320  # characters of a hit: four lines of a usual terminal
@@ -60,138 +54,6 @@ def visible(text: str) -> str:
         'a\\\\x1b[2Jb'
     """
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-# --- JSON ----------------------------------------------------------------------------------------------------------
-
-
-def json_of(result: object) -> Json:
-    """Return the one JSON document of a result."""
-    match result:
-        case Cube():
-            return cube_to_json(result)
-        case Added():
-            counts: dict[str, Json] = {name: getattr(result, name) for name in ("created", "updated", "unchanged")}
-            return {"cubes": _cubes(result.cubes), **counts, "ms": result.ms}
-        case Imported():
-            sources: list[Json] = [
-                {"source": s.source, "outcome": s.outcome, "cubes": s.cubes, "reason": s.reason, "format": s.format}
-                for s in result.sources
-            ]
-            return {"sources": sources, "cubes": result.cubes, "ms": result.ms}
-        case Hits():
-            repeated: list[Json] = [hit.cube.id for hit in result.repeated]
-            return {"hits": [_hit(hit) for hit in result.hits], "repeated": repeated, **_found(result)}
-        case Recall():
-            return {
-                "text": result.text,
-                "tokens": result.context.footprint.tokens,
-                "hits": [_hit(hit) for hit in result.hits],
-                "left_out": [hit.cube.id for hit in result.context.left_out],
-                **_found(result.found),
-            }
-        case Answer():
-            return _answer(result)
-        case Page():
-            return {"cubes": _cubes(result.cubes), "cursor": result.cursor}
-        case Forgotten():
-            return _forgotten_json(result)
-        case Past():
-            return {"id": result.id, "versions": [_version(version) for version in result.versions]}
-        case Shown():
-            return result.data
-        case Exported():
-            return {"path": result.path, "cubes": result.cubes}
-        case Stats():
-            return _stats(result)
-        case Health():
-            return {
-                "is_sound": result.is_sound,
-                "problems": list(result.problems),
-                "repairs": list(result.repairs),
-                "stats": None if result.stats is None else _stats(result.stats),
-                "versions": dict(result.versions),
-                "files": dict(result.files),
-            }
-        case _:
-            raise TypeError(f"a {type(result).__name__} is no result of a verb")
-
-
-def _cubes(cubes: Iterable[Cube]) -> list[Json]:
-    return [cube_to_json(cube) for cube in cubes]
-
-
-def _hit(hit: Hit) -> Json:
-    why: list[Json] = [{"leg": r.leg, "score": float(r.score), "rank": int(r.rank)} for r in hit.why]
-    return {"cube": cube_to_json(hit.cube), "score": float(hit.score), "why": why}
-
-
-def _found(found: Hits) -> dict[str, Json]:
-    return {
-        "considered": int(found.considered),
-        "terms": {term: int(number) for term, number in found.terms.items()},
-        "ms": {step: float(ms) for step, ms in found.ms.items()},
-        "notes": list(found.notes),
-    }
-
-
-def _forgotten_json(result: Forgotten) -> Json:
-    data: dict[str, Json] = {"cubes": _cubes(result.cubes), "is_done": result.is_done}
-    if result.plan is not None:
-        data["stale"] = [cube.id for cube in result.plan.stale]
-        data["mentions"] = [cube.id for cube in result.plan.mentions]
-        data["kept"] = [{"id": kept.id, "space": kept.space, "reason": kept.reason} for kept in _kept(result)]
-    if result.receipt is not None:
-        from ..govern.receipts import receipt_to_json  # most verbs forget nothing
-
-        data["receipt"] = receipt_to_json(result.receipt)
-    if result.not_covered:
-        data["not_covered"] = list(result.not_covered)
-    return data
-
-
-def _kept(result: Forgotten) -> tuple[Retained, ...]:
-    """Return what stays although it was asked for."""
-    if result.receipt is not None:
-        return tuple(kept for kept in result.receipt.retained if kept.reason != "stale")
-    return () if result.plan is None else (*result.plan.held, *result.plan.not_allowed)
-
-
-def _answer(answer: Answer) -> Json:
-    citations: list[Json] = [
-        {"number": c.number, "quote": c.quote, "cube": cube_to_json(c.hit.cube), "score": float(c.hit.score)}
-        for c in answer.citations
-    ]
-    return {
-        "text": answer.text,
-        "is_known": answer.is_known,
-        "by": answer.by,
-        "citations": citations,
-        **({} if answer.saved is None else {"saved": dict(asdict(answer.saved))}),
-        **_found(answer.recall.found),
-    }
-
-
-def _version(version: Version) -> Json:
-    return {
-        "op": version.op,
-        "time": version.time.isoformat(),
-        "actor": dict(_names(version.actor)),
-        "cube": None if version.cube is None else cube_to_json(version.cube),
-    }
-
-
-def _names(scope: Scope) -> Iterator[tuple[str, str]]:
-    for name in ("tenant", "user", "agent", "session"):
-        value = getattr(scope, name)
-        if value is not None:
-            yield name, value
-
-
-def _stats(stats: Stats) -> Json:
-    names = ("location", "cubes", "bytes", "embedder", "pending")
-    plain: dict[str, Json] = {name: getattr(stats, name) for name in names}
-    return {**plain, "by_space": dict(stats.by_space), "detail": dict(stats.detail)}
 
 
 # --- plain text ----------------------------------------------------------------------------------------------------
@@ -251,7 +113,7 @@ def _whole(cube: Cube, look: Look) -> str:
         "time": cube.time.isoformat(),
         "written": cube.updated.isoformat(),
         "space": cube.space,
-        "owner": ", ".join(f"{name} {value}" for name, value in _names(cube.owner)) or "shared",
+        "owner": ", ".join(f"{name} {value}" for name, value in cube.owner.given.items()) or "shared",
         "state": cube.header.life.state,
         "speaker": p.speaker or p.role or "",
         "source": _origin(cube),
@@ -319,7 +181,7 @@ def _forgotten(result: Forgotten, look: Look) -> str:
     lines = [_line(cube, look) for cube in result.cubes[:_LISTED]]
     if len(result.cubes) > _LISTED:
         lines.append(f"… and {len(result.cubes) - _LISTED} more")
-    lines += [f"{kept.id[:_ID_SHOWN]} stays: {kept.reason}" for kept in _kept(result)]
+    lines += [f"{kept.id[:_ID_SHOWN]} stays: {kept.reason}" for kept in result.kept]
     if result.plan is not None:
         lines += [
             f"{cube.id[:_ID_SHOWN]} becomes stale: it was made of something that goes" for cube in result.plan.stale
@@ -335,7 +197,7 @@ def _forgotten(result: Forgotten, look: Look) -> str:
 
 
 def _past(version: Version, look: Look) -> str:
-    who = ", ".join(value for _, value in _names(version.actor)) or "anyone"
+    who = ", ".join(version.actor.given.values()) or "anyone"
     number = f"version {version.cube.version}" if version.cube is not None else "gone"
     head = f"{look.paint(number, _BOLD)}  {_stamp(version.time)}  {version.op}  by {who}"
     if version.cube is None:

@@ -90,7 +90,7 @@ class Screen:
             is_why: Whether to show how hits were found.
         """
         if self.is_json:
-            self.document(_later.render.json_of(result))
+            self.document(_later.documents.json_of(result))
             return
         for line in _later.render.remarks_of(result):
             self.say(line)

@@ -36,7 +36,6 @@ __all__ = [
     "version_of_line",
 ]
 
-_WALLS = ("tenant", "user", "agent", "session")
 _OPS = frozenset(get_args(EventOp))
 _MAKING = _OPS - {"forget", "policy"}
 """What can make a version, and so be told of one."""
@@ -97,7 +96,7 @@ def cube_line(thing: Archived) -> bytes:
     said: dict[str, object] = {
         "id": cube.id,
         "space": cube.space,
-        "owner": _scope(replace(cube.owner, session=None)),
+        "owner": dict(replace(cube.owner, session=None).given),
         "created": micros(cube.created),
         "versions": [_version(each) for each in thing.chain],
     }
@@ -191,7 +190,7 @@ def told_of(event: Event) -> Told:
 
 def from_detail(told: Told) -> dict[str, Json]:
     """Return what the entry of an imported version keeps of the one it comes from."""
-    said: dict[str, Json] = {"op": told.op, "time": micros(told.time), "actor": _scope(told.actor)}
+    said: dict[str, Json] = {"op": told.op, "time": micros(told.time), "actor": dict(told.actor.given)}
     return said | ({"detail": dict(told.detail)} if told.detail else {})
 
 
@@ -231,7 +230,7 @@ def event_line(event: Event) -> bytes:
         "seq": event.seq,
         "time": micros(event.time),
         "op": event.op,
-        "actor": _scope(event.actor),
+        "actor": dict(event.actor.given),
         "space": event.space,
         "cube": event.cube,
         "row": event.row,
@@ -276,17 +275,13 @@ def _op(value: str, known: frozenset[str]) -> EventOp:
     return value  # type: ignore[return-value]  # one of them
 
 
-def _scope(scope: Scope) -> dict[str, Json]:
-    return {name: value for name in _WALLS if (value := getattr(scope, name)) is not None}
-
-
 def audit_line(entry: AuditEntry) -> bytes:
     """Return an entry of the audit as one line."""
     line = entry.line
     said: dict[str, Json] = {
         "seq": entry.seq,
         "time": micros(line.time),
-        "actor": _scope(line.actor),
+        "actor": dict(line.actor.given),
         "action": line.action,
         "allowed": line.allowed,
         "rule": line.rule,
