@@ -19,13 +19,13 @@ from .erasing import is_used
 from .errors import BadInput, Conflict, Denied, NotFound, PinyonError, StoreError, WrongKey
 from .parts import MOUNTS
 from .places import check_whole, file_of, is_server
-from .store.side import AuditLine
+from .store.side import AuditBefore, AuditLine
 
 if TYPE_CHECKING:
     from .core.payload import Json
     from .parts import Caller, Parts
     from .store import Engine, UserKey
-    from .store.side import AuditEntry, AuditTable
+    from .store.side import AuditTable
 
 __all__ = ["Mount", "Mounts", "Untouched", "mount", "mounts", "unmount"]
 
@@ -100,7 +100,7 @@ class Untouched:
         return lambda *given, **named: _again(lambda: found(*given, **named))
 
 
-class _AuditAtHome:
+class _AuditAtHome(AuditBefore):
     """The audit of the memory at home, for what is done in a space of another one.
 
     Args:
@@ -109,29 +109,12 @@ class _AuditAtHome:
     """
 
     def __init__(self, table: AuditTable, name: str) -> None:
-        self._table = table
+        super().__init__(table)
         self._name = name
 
     def append(self, lines: Sequence[AuditLine]) -> None:
         """Write lines under the name of the space at home."""
         self._table.append([replace(line, space=self._name) for line in lines])
-
-    def read(
-        self,
-        after: int,
-        limit: int,
-        *,
-        tenant: str | None,
-        allowed: bool | None = None,
-        cube: str | None = None,
-        newest_first: bool = False,
-    ) -> list[AuditEntry]:
-        """Return entries of the memory at home."""
-        return self._table.read(after, limit, tenant=tenant, allowed=allowed, cube=cube, newest_first=newest_first)
-
-    def problems(self) -> list[str]:
-        """Return where the chain breaks."""
-        return self._table.problems()
 
 
 @dataclass(frozen=True, slots=True)

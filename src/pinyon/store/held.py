@@ -11,7 +11,7 @@ from ..core.events import Head
 from ..core.payload import Blob
 from .base import Engine, Transaction
 from .blobs import Blobs
-from .side import AuditEntry, AuditLine, AuditTable, Usage, UsageTable
+from .side import AuditBefore, AuditLine, AuditTable, Usage, UsageTable
 
 if TYPE_CHECKING:
     from .side import JobTable
@@ -21,7 +21,7 @@ __all__ = ["Held", "LaterAudit", "hold"]
 _Change = Callable[[Mapping[int, Usage]], Mapping[int, Usage]]
 
 
-class LaterAudit:
+class LaterAudit(AuditBefore):
     """An audit whose lines are written when the transaction has ended; of one that was undone, those of denials.
 
     Args:
@@ -29,29 +29,12 @@ class LaterAudit:
     """
 
     def __init__(self, table: AuditTable) -> None:
-        self._table = table
+        super().__init__(table)
         self._lines: list[AuditLine] = []
 
     def append(self, lines: Sequence[AuditLine]) -> None:
         """Keep lines until the end."""
         self._lines += lines
-
-    def read(
-        self,
-        after: int,
-        limit: int,
-        *,
-        tenant: str | None,
-        allowed: bool | None = None,
-        cube: str | None = None,
-        newest_first: bool = False,
-    ) -> list[AuditEntry]:
-        """Return entries that were written before."""
-        return self._table.read(after, limit, tenant=tenant, allowed=allowed, cube=cube, newest_first=newest_first)
-
-    def problems(self) -> list[str]:
-        """Return where the chain breaks."""
-        return self._table.problems()
 
     @contextmanager
     def part(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from ..core.scope import Scope
 
 __all__ = [
     "MOST_SESSIONS",
+    "AuditBefore",
     "AuditEntry",
     "AuditLine",
     "AuditTable",
@@ -85,6 +86,34 @@ class AuditTable(Protocol):
     def problems(self) -> list[str]:
         """Return where the chain breaks."""
         ...
+
+
+class AuditBefore:
+    """What is read of an audit table; its children say what becomes of lines that are written.
+
+    Args:
+        table: The table behind it.
+    """
+
+    def __init__(self, table: AuditTable) -> None:
+        self._table = table
+
+    def read(
+        self,
+        after: int,
+        limit: int,
+        *,
+        tenant: str | None,
+        allowed: bool | None = None,
+        cube: str | None = None,
+        newest_first: bool = False,
+    ) -> list[AuditEntry]:
+        """Return entries of the table behind."""
+        return self._table.read(after, limit, tenant=tenant, allowed=allowed, cube=cube, newest_first=newest_first)
+
+    def problems(self) -> list[str]:
+        """Return where the chain breaks."""
+        return self._table.problems()
 
 
 MOST_SESSIONS = 8
